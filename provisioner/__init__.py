@@ -1,0 +1,1 @@
+"""Provisioner: DHCP, TFTP and HTTP from one inventory, to install racks of servers over the network."""

@@ -1,0 +1,67 @@
+"""Board management controllers as the inventory knows them, and what one tells."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from provisioner.domain.mac import Mac
+
+
+@dataclass(frozen=True, slots=True)
+class Bmc:
+    """A BMC's door. The password is not here: it stays encrypted in storage until a call needs it."""
+
+    id: UUID
+    address: str
+    """IP literal."""
+    port: int = 623
+    protocol: str = "ipmi"
+    """ipmi, redfish or cmm."""
+    credential_id: UUID | None = None
+    chassis: str = ""
+    certificate: str = ""
+    """sha256 fingerprint pinned on first use (Redfish)."""
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """User name and password for one call. Never logged: its repr hides the password."""
+
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Login({self.user!r}, ***)"
+
+
+class Power(StrEnum):
+    """Power operations, and the two states among them."""
+
+    ON = "on"
+    OFF = "off"
+    CYCLE = "cycle"
+    RESET = "reset"
+    STATUS = "status"
+
+
+class BootDevice(StrEnum):
+    """What the next boot, or every boot, starts from."""
+
+    NETWORK = "network"
+    DISK = "disk"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a BMC tells about its server; every part may be missing on real hardware."""
+
+    vendor: str = ""
+    model: str = ""
+    serial: str = ""
+    uuid: UUID | None = None
+    macs: tuple[Mac, ...] = ()
+    """The host's NIC MACs, boot NIC first; never the BMC's own."""
+    notes: tuple[str, ...] = ()
+    """What could not be read, in words."""

@@ -1,0 +1,102 @@
+"""What a machine that boots from the network gets, and why. One decision for DHCP, boot script and simulate."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from provisioner.domain.firmware import Firmware
+from provisioner.domain.lifecycle import exhausted, overdue
+from provisioner.domain.machine import Machine, OnFailure, State
+from provisioner.domain.subnet import Subnet, UnknownPolicy
+
+
+class Action(StrEnum):
+    """What the boot leads to."""
+
+    INSTALL = "install"
+    DISK = "disk"
+    DISCOVER = "discover"
+    RESCUE = "rescue"
+    POWER_OFF = "power-off"
+    EXPLAIN = "explain"
+    """A screen that says why; nothing secret on it."""
+    ADDRESS_ONLY = "address-only"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class BootPlan:
+    """The answer and its reason, in words for the timeline."""
+
+    action: Action
+    reason: str
+
+
+def plan_boot(machine: Machine | None, subnet: Subnet | None, now: int) -> BootPlan:
+    """Decide a netboot from the state table of the design. ``now``: UTC microseconds."""
+    if machine is None:
+        return _plan_unknown(subnet)
+    install = machine.install
+    match machine.state:
+        case State.RETIRED:
+            return BootPlan(Action.NOTHING, "retired; restore it to serve it again")
+        case State.QUARANTINED:
+            return BootPlan(Action.EXPLAIN, machine.state_reason)
+        case State.NEW:
+            return _plan_unknown(subnet, listed=True)
+        case State.ARMED | State.INSTALLING if install is not None:
+            if (late := overdue(machine, now)) is not None:
+                return (
+                    _plan_failed(late) if late.state is State.FAILED else BootPlan(Action.DISK, late.state_reason)
+                )
+            if exhausted(install):
+                why = f"all {install.max_attempts} attempts were used without a complete report"
+                return _plan_failed(machine, why)
+            return BootPlan(
+                Action.INSTALL,
+                f"{machine.state} for role {install.role}, attempt {install.attempts + 1} of {install.max_attempts}",
+            )
+        case State.FAILED:
+            return _plan_failed(machine)
+        case _:
+            return BootPlan(Action.DISK, f"{machine.state}: boots its own disk")
+
+
+def _plan_unknown(subnet: Subnet | None, *, listed: bool = False) -> BootPlan:
+    who = "listed without role or address" if listed else "unknown MAC"
+    if subnet is None:
+        return BootPlan(Action.NOTHING, f"{who}, and no subnet is configured here; `provisioner subnet add`")
+    match subnet.unknown:
+        case UnknownPolicy.IGNORE:
+            return BootPlan(Action.NOTHING, f"{who}; subnet {subnet.prefix} ignores such machines")
+        case UnknownPolicy.ADDRESS:
+            return BootPlan(Action.ADDRESS_ONLY, f"{who}; subnet {subnet.prefix} gives an address only")
+        case UnknownPolicy.ENROL | UnknownPolicy.APPROVE:
+            return BootPlan(Action.DISCOVER, f"{who}; subnet {subnet.prefix} discovers hardware")
+
+
+def _plan_failed(machine: Machine, why: str = "") -> BootPlan:
+    reason = why or f"failed: {machine.state_reason}"
+    match machine.install.on_failure if machine.install else OnFailure.DISK:
+        case OnFailure.RESCUE:
+            return BootPlan(Action.RESCUE, reason)
+        case OnFailure.POWER_OFF:
+            return BootPlan(Action.POWER_OFF, reason)
+        case OnFailure.DISK:
+            return BootPlan(Action.DISK, reason)
+
+
+LOADERS: dict[Firmware, str] = {
+    Firmware.BIOS: "undionly.kpxe",
+    Firmware.UEFI_X64: "snponly.efi",
+}
+"""The first program for each firmware, collected at set-up from Debian's ipxe package."""
+
+
+def loader_for(firmware: Firmware, available: frozenset[str]) -> tuple[str | None, str]:
+    """The loader's file name and the reason, or None and what to do about it."""
+    name = LOADERS.get(firmware)
+    if name is None:
+        return None, f"no loader exists here for {firmware} firmware; set the machine to BIOS or UEFI x86-64"
+    if name not in available:
+        return None, f"loader {name} is not there; run `make setup` to collect it"
+    return name, f"boot file {name} because its firmware is {firmware}"

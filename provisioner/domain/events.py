@@ -1,0 +1,75 @@
+"""What happened, in sentences: the timeline's entries. The kinds are a closed list."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from provisioner.domain.mac import Mac
+from provisioner.domain.machine import Phase
+
+
+class Kind(StrEnum):
+    """Kinds of events; the first word is the room that saw it."""
+
+    MACHINE_ADDED = "machine.added"
+    MACHINE_CHANGED = "machine.changed"
+    MACHINE_REMOVED = "machine.removed"
+    MACHINE_STATE = "machine.state"
+    SUBNET_CHANGED = "subnet.changed"
+    BMC_CHANGED = "bmc.changed"
+    BMC_HARVEST = "bmc.harvest"
+    BMC_POWER = "bmc.power"
+    BMC_ERROR = "bmc.error"
+    DHCP_OFFER = "dhcp.offer"
+    DHCP_ACK = "dhcp.ack"
+    DHCP_NAK = "dhcp.nak"
+    DHCP_IGNORED = "dhcp.ignored"
+    DHCP_DECLINE = "dhcp.decline"
+    DHCP_RELEASE = "dhcp.release"
+    TFTP_READ = "tftp.read"
+    TFTP_REFUSED = "tftp.refused"
+    SCRIPT_SERVED = "script.served"
+    FILE_SERVED = "file.served"
+    IMAGE_READ = "image.read"
+    REPORT_PROGRESS = "report.progress"
+    REPORT_LOG = "report.log"
+    REPORT_COMPLETE = "report.complete"
+    REPORT_FAILED = "report.failed"
+    REPORT_ACTIVE = "report.active"
+    TOKEN_REFUSED = "token.refused"  # noqa: S105
+    LOGIN = "login"
+    LOGIN_REFUSED = "login.refused"
+    USER_CHANGED = "user.changed"
+    JOB = "job"
+    SERVICE = "service"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry. ``message`` is a plain sentence that names the cause and, for a refusal, the fix."""
+
+    kind: Kind
+    message: str
+    at: int
+    """UTC microseconds."""
+    machine_id: UUID | None = None
+    mac: Mac | None = None
+    phase: Phase | None = None
+    actor: str = ""
+    """user:NAME, token:NAME, cli:NAME, machine, or the service's name."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    id: int = 0
+    """Order of storage; 0 until stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A MAC seen somewhere. Unknown MACs live here, not among the machines."""
+
+    mac: Mac
+    source: str
+    """dhcp, bmc, vendor or discovery."""
+    at: int
+    detail: str = ""

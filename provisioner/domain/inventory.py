@@ -1,0 +1,128 @@
+"""The frozen snapshot of the inventory that every answer is computed from.
+
+A change replaces one machine: indexes are shallow-copied (10,000 entries: under a millisecond), never
+rebuilt, and a reader that holds the old snapshot is not disturbed.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from typing import TypeVar
+from uuid import UUID
+
+from provisioner.domain.errors import InvalidValue
+from provisioner.domain.mac import Mac
+from provisioner.domain.machine import IPAddress, Machine
+from provisioner.domain.subnet import Subnet
+
+_K = TypeVar("_K")
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Machines and subnets as of change ``seq``. Treat the mappings as read-only."""
+
+    seq: int = 0
+    machines: Mapping[UUID, Machine] = field(default_factory=dict)
+    subnets: tuple[Subnet, ...] = ()
+    """Longest prefix first, so that the first match is the most specific."""
+    macs: Mapping[bytes, Machine] = field(default_factory=dict)
+    ips: Mapping[IPAddress, Machine] = field(default_factory=dict)
+    names: Mapping[str, Machine] = field(default_factory=dict)
+
+    @classmethod
+    def build(cls, machines: Iterable[Machine] = (), subnets: Iterable[Subnet] = (), seq: int = 0) -> "Inventory":
+        """Index everything once."""
+        by_id = {machine.id: machine for machine in machines}
+        return cls(
+            seq=seq,
+            machines=by_id,
+            subnets=_most_specific_first(subnets),
+            macs={mac: machine for machine in by_id.values() for mac in machine.macs},
+            ips={address.ip: machine for machine in by_id.values() for address in machine.addresses},
+            names={machine.name: machine for machine in by_id.values()},
+        )
+
+    def with_machines(self, changed: Mapping[UUID, Machine | None], seq: int) -> "Inventory":
+        """A snapshot in which these machines are replaced (None: gone)."""
+        machines, macs, ips, names = dict(self.machines), dict(self.macs), dict(self.ips), dict(self.names)
+        for machine_id in changed:
+            old = machines.pop(machine_id, None)
+            if old is not None:
+                _drop(macs, old.macs, machine_id)
+                _drop(ips, (address.ip for address in old.addresses), machine_id)
+                _drop(names, (old.name,), machine_id)
+        for machine_id, machine in changed.items():
+            if machine is not None:
+                machines[machine_id] = machine
+                macs.update((mac, machine) for mac in machine.macs)
+                ips.update((address.ip, machine) for address in machine.addresses)
+                names[machine.name] = machine
+        return replace(self, seq=seq, machines=machines, macs=macs, ips=ips, names=names)
+
+    def with_subnets(self, subnets: Iterable[Subnet], seq: int) -> "Inventory":
+        return replace(self, seq=seq, subnets=_most_specific_first(subnets))
+
+    def by_mac(self, mac: bytes) -> Machine | None:
+        return self.macs.get(mac)
+
+    def by_ip(self, ip: IPAddress) -> Machine | None:
+        return self.ips.get(ip)
+
+    def find(self, ref: str) -> Machine | None:
+        """By name, id, MAC in any spelling, or address, in this order."""
+        if found := self.names.get(ref):
+            return found
+        for key in _keys(ref):
+            found = (
+                self.machines.get(key)
+                if isinstance(key, UUID)
+                else self.macs.get(key)
+                if isinstance(key, bytes)
+                else self.ips.get(key)
+            )
+            if found:
+                return found
+        return None
+
+    def subnet_of(self, ip: IPAddress) -> Subnet | None:
+        """The most specific subnet that holds this address."""
+        for subnet in self.subnets:
+            if ip in subnet.prefix:
+                return subnet
+        return None
+
+    def members(self, cluster: str, role: str) -> list[Machine]:
+        """Machines of a cluster with a role, in the stable order of their slots."""
+        return sorted(
+            (m for m in self.machines.values() if m.slot.cluster == cluster and m.slot.role == role),
+            key=slot_order,
+        )
+
+
+def slot_order(machine: Machine) -> tuple[str, str, int, int, str]:
+    """The order in which people walk along racks: rack, chassis, unit, blade, then name."""
+    slot = machine.slot
+    return (slot.rack, slot.chassis, slot.unit or 0, slot.blade or 0, slot.name)
+
+
+def _keys(ref: str) -> Iterator[UUID | Mac | IPAddress]:
+    """What ``ref`` can be read as."""
+    readers: tuple[Callable[[str], UUID | Mac | IPAddress], ...] = (UUID, Mac.parse, ip_address)
+    for read in readers:
+        with suppress(ValueError, InvalidValue):
+            yield read(ref)
+
+
+def _most_specific_first(subnets: Iterable[Subnet]) -> tuple[Subnet, ...]:
+    return tuple(
+        sorted(subnets, key=lambda s: (-s.prefix.prefixlen, s.prefix.version, int(s.prefix.network_address)))
+    )
+
+
+def _drop(index: dict[_K, Machine], keys: Iterable[_K], machine_id: UUID) -> None:
+    for key in keys:
+        # A MAC or address may have moved to another machine in the same change.
+        if (holder := index.get(key)) is not None and holder.id == machine_id:
+            del index[key]

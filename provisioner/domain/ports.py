@@ -1,0 +1,169 @@
+"""What the use cases need from the outside, as narrow protocols. Adapters live in storage, bmc and boot."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar, runtime_checkable
+from uuid import UUID
+
+from provisioner.domain.bmc import Bmc, BootDevice, Identity, Login, Power
+from provisioner.domain.events import Event, Sighting
+from provisioner.domain.inventory import Inventory
+from provisioner.domain.machine import Machine
+from provisioner.domain.records import ApiToken, Credential, Job, PhaseRecord, RoleRevision, User
+from provisioner.domain.subnet import Subnet
+
+T = TypeVar("T")
+
+
+class Repository(Protocol[T]):
+    """One kind of thing inside one transaction."""
+
+    def find(self, ref: str) -> T | None:
+        """By id or by the kind's natural name (machine: name, id, MAC, IP; subnet: prefix; bmc: address)."""
+        ...
+
+    def get(self, ref: str) -> T:
+        """As ``find``; raises NotFound."""
+        ...
+
+    def list(self) -> Sequence[T]:
+        """All, in a stable order that people expect."""
+        ...
+
+    def put(self, item: T, expect_version: int | None = None) -> T:
+        """Insert or replace by id; returns the item as stored (version counted up when intent changed).
+
+        Raises Conflict for a value another one holds, StaleEdit when ``expect_version`` is not the stored one.
+        """
+        ...
+
+    def remove(self, item_id: UUID) -> None:
+        """Raises NotFound, or Conflict while something else needs it."""
+        ...
+
+
+class MachineRepository(Repository[Machine], Protocol):
+    """Machines with slot, interfaces, addresses and latest install."""
+
+    def put_progress(self, machine: Machine) -> None:
+        """Store state, phase and install counters only: the version (ETag) stays."""
+        ...
+
+    def phases(self, install_id: UUID) -> Sequence[PhaseRecord]: ...
+
+    def put_phase(self, record: PhaseRecord) -> None:
+        """First call of a phase sets ``first_at``; later ones move ``last_at``, percent, message."""
+        ...
+
+
+class Jobs(Repository[Job], Protocol):
+    """Long work, leased."""
+
+    def lease(self, kinds: Iterable[str], now: int, until: int) -> Job | None:
+        """Take the oldest queued job, or a running one whose lease ran out; None if there is none."""
+        ...
+
+
+class Tokens(Repository[ApiToken], Protocol):
+    def by_hash(self, token_hash: str) -> ApiToken | None: ...
+
+
+class Events(Protocol):
+    def add(self, event: Event) -> None: ...
+
+    def list(
+        self, *, machine_id: UUID | None = None, after: int = 0, before: int | None = None, limit: int = 100
+    ) -> Sequence[Event]:
+        """With ``after``: oldest first from there; else the newest ``limit``, newest first."""
+        ...
+
+
+class Transaction(Protocol):
+    """Everything inside is written, or nothing."""
+
+    actor: str
+    machines: MachineRepository
+    subnets: Repository[Subnet]
+    bmcs: Repository[Bmc]
+    credentials: Repository[Credential]
+    jobs: Jobs
+    users: Repository[User]
+    tokens: Tokens
+    events: Events
+
+    def put_role_revision(self, revision: RoleRevision) -> None: ...
+
+    def role_revision(self, role: str, revision: str) -> RoleRevision | None: ...
+
+    def see(self, sightings: Iterable[Sighting]) -> None: ...
+
+    def sightings(self, limit: int = 100) -> Sequence[Sighting]: ...
+
+
+class Store(Protocol):
+    """The database. Raises StoreUnavailable when it cannot be reached, read or written in time."""
+
+    def transaction(self, actor: str) -> AbstractContextManager[Transaction]: ...
+
+    def inventory(self) -> Inventory:
+        """A snapshot read in one transaction."""
+        ...
+
+
+class Observer(Protocol):
+    """Takes observations (packets, reads). Never blocks, never raises; coalesces and counts when it is full."""
+
+    def observe(self, event: Event) -> None: ...
+
+    def sight(self, sighting: Sighting) -> None: ...
+
+
+@runtime_checkable
+class BmcPort(Protocol):
+    """Talks to BMCs. Calls block until done, within a bounded time; raises BmcError."""
+
+    def identify(self, bmc: Bmc, login: Login) -> Identity: ...
+
+    def power(self, bmc: Bmc, login: Login, operation: Power) -> Power:
+        """Carries the operation out, waits until it shows, returns ON or OFF as the BMC then says."""
+        ...
+
+    def set_boot_device(
+        self, bmc: Bmc, login: Login, device: BootDevice, *, persistent: bool = False, uefi: bool = False
+    ) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Compiler(Protocol):
+    """Renders and validates everything a machine will be told. Raises Refused with file, line and key."""
+
+    def compile(self, machine: Machine, inventory: Inventory) -> "CompiledInstall": ...
+
+
+class CompiledInstall(Protocol):
+    """What arming freezes."""
+
+    @property
+    def role(self) -> str: ...
+    @property
+    def revision(self) -> str: ...
+    @property
+    def files(self) -> Mapping[str, bytes]: ...
+    @property
+    def role_files(self) -> Mapping[str, bytes]: ...
+    @property
+    def on_failure(self) -> str: ...
+    @property
+    def max_attempts(self) -> int: ...
+    @property
+    def wipe(self) -> bool: ...
+    @property
+    def warnings(self) -> Sequence[str]: ...
+
+
+class SnapshotSource(Protocol):
+    """The current snapshot of a process; replaced behind the reader's back, never changed."""
+
+    @property
+    def inventory(self) -> Inventory: ...
