@@ -31,7 +31,7 @@ class BootPlan:
     reason: str
 
 
-def plan_boot(machine: Machine | None, subnet: Subnet | None, now: int) -> BootPlan:
+def plan_boot(machine: Machine | None, subnet: Subnet | None, now: int) -> BootPlan:  # noqa: PLR0911 - a table
     """Decide a netboot from the state table of the design. ``now``: UTC microseconds."""
     if machine is None:
         return _plan_unknown(subnet)
@@ -53,7 +53,7 @@ def plan_boot(machine: Machine | None, subnet: Subnet | None, now: int) -> BootP
                 return _plan_failed(machine, why)
             return BootPlan(
                 Action.INSTALL,
-                f"{machine.state} for role {install.role}, attempt {install.attempts + 1} of {install.max_attempts}",
+                f"{machine.state} for role {install.role}, {install.attempts} of {install.max_attempts} attempts used",
             )
         case State.FAILED:
             return _plan_failed(machine)

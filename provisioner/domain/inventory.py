@@ -30,6 +30,8 @@ class Inventory:
     macs: Mapping[bytes, Machine] = field(default_factory=dict)
     ips: Mapping[IPAddress, Machine] = field(default_factory=dict)
     names: Mapping[str, Machine] = field(default_factory=dict)
+    tokens: Mapping[str, Machine] = field(default_factory=dict)
+    """By hash of the latest install's token or of the machine token."""
 
     @classmethod
     def build(cls, machines: Iterable[Machine] = (), subnets: Iterable[Subnet] = (), seq: int = 0) -> "Inventory":
@@ -42,30 +44,37 @@ class Inventory:
             macs={mac: machine for machine in by_id.values() for mac in machine.macs},
             ips={address.ip: machine for machine in by_id.values() for address in machine.addresses},
             names={machine.name: machine for machine in by_id.values()},
+            tokens={hashed: machine for machine in by_id.values() for hashed in _token_hashes(machine)},
         )
 
     def with_machines(self, changed: Mapping[UUID, Machine | None], seq: int) -> "Inventory":
         """A snapshot in which these machines are replaced (None: gone)."""
         machines, macs, ips, names = dict(self.machines), dict(self.macs), dict(self.ips), dict(self.names)
+        tokens = dict(self.tokens)
         for machine_id in changed:
             old = machines.pop(machine_id, None)
             if old is not None:
                 _drop(macs, old.macs, machine_id)
                 _drop(ips, (address.ip for address in old.addresses), machine_id)
                 _drop(names, (old.name,), machine_id)
+                _drop(tokens, _token_hashes(old), machine_id)
         for machine_id, machine in changed.items():
             if machine is not None:
                 machines[machine_id] = machine
                 macs.update((mac, machine) for mac in machine.macs)
                 ips.update((address.ip, machine) for address in machine.addresses)
                 names[machine.name] = machine
-        return replace(self, seq=seq, machines=machines, macs=macs, ips=ips, names=names)
+                tokens.update((hashed, machine) for hashed in _token_hashes(machine))
+        return replace(self, seq=seq, machines=machines, macs=macs, ips=ips, names=names, tokens=tokens)
 
     def with_subnets(self, subnets: Iterable[Subnet], seq: int) -> "Inventory":
         return replace(self, seq=seq, subnets=_most_specific_first(subnets))
 
     def by_mac(self, mac: bytes) -> Machine | None:
         return self.macs.get(mac)
+
+    def by_token(self, hashed: str) -> Machine | None:
+        return self.tokens.get(hashed)
 
     def by_ip(self, ip: IPAddress) -> Machine | None:
         return self.ips.get(ip)
@@ -113,6 +122,12 @@ def _keys(ref: str) -> Iterator[UUID | Mac | IPAddress]:
     for read in readers:
         with suppress(ValueError, InvalidValue):
             yield read(ref)
+
+
+def _token_hashes(machine: Machine) -> tuple[str, ...]:
+    if machine.install is None:
+        return ()
+    return tuple(h for h in (machine.install.token_hash, machine.install.machine_token_hash) if h)
 
 
 def _most_specific_first(subnets: Iterable[Subnet]) -> tuple[Subnet, ...]:

@@ -1,0 +1,140 @@
+"""The one reader of configuration: a TOML file, overridden by ``PROVISIONER_*`` (``__`` for nesting)."""
+
+import tomllib
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+import provisioner
+from provisioner.domain.errors import Refused
+
+DEFAULT_FILE = Path("/etc/provisioner/provisioner.toml")
+_TREE = Path(provisioner.__file__).parent.parent
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InterfaceSettings(_Section):
+    """One wire. ``address`` is ours on it (IPv4, with or without a prefix length)."""
+
+    name: str
+    address: IPv4Address | None = None
+    dhcp: Literal["authoritative", "proxy", "off"] = "authoritative"
+
+    @field_validator("address", mode="before")
+    @classmethod
+    def _without_prefix(cls, value: object) -> object:
+        return value.split("/", 1)[0] if isinstance(value, str) else value
+
+
+class Listen(_Section):
+    """``HOST:PORT``, ``PORT`` with the default host, or ``fd:N`` for an inherited listening socket."""
+
+    listen: str = ""
+
+
+class TftpSettings(_Section):
+    """TFTP: the port, and optionally a fixed range of transfer ports for firewalls."""
+
+    port: int = Field(default=69, ge=0, le=65535)
+    first_port: int = Field(default=0, ge=0, le=65535)
+    last_port: int = Field(default=0, ge=0, le=65535)
+    max_sessions: int = Field(default=4096, ge=1)
+
+
+class LogSettings(_Section):
+    """``console`` for people, ``json`` for machines."""
+
+    format: Literal["console", "json"] = "console"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(BaseSettings):
+    """All settings; unknown keys are errors."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PROVISIONER_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    data_dir: Path = Path("/var/lib/provisioner")
+    database_url: str = ""
+    """SQLAlchemy URL; empty: SQLite in ``data_dir``."""
+    interface: str = ""
+    address: str = ""
+    interfaces: tuple[InterfaceSettings, ...] = ()
+    people: Listen = Listen(listen="0.0.0.0:8080")
+    machines: Listen = Listen()
+    images: Listen = Listen()
+    tftp: TftpSettings = TftpSettings()
+    log: LogSettings = LogSettings()
+    cloud_configs: Path = _TREE / "cloud_configs"
+    netboot_assets: Path = _TREE / "netboot_assets"
+    arm_hours: float = Field(default=24, gt=0)
+    """How long an armed machine may wait for its netboot."""
+
+    @model_validator(mode="after")
+    def _one_way_to_name_wires(self) -> "Settings":
+        if self.interface and self.interfaces:
+            raise ValueError("give either interface (and address) or [[interfaces]], not both")
+        return self
+
+    @property
+    def wires(self) -> tuple[InterfaceSettings, ...]:
+        """The served interfaces; ``interface`` + ``address`` are short for one entry."""
+        if self.interface:
+            return (InterfaceSettings.model_validate({"name": self.interface, "address": self.address or None}),)
+        return self.interfaces
+
+    @property
+    def url(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir / 'provisioner.db'}"
+
+    @property
+    def loaders(self) -> Path:
+        return self.netboot_assets / "build" / "loaders"
+
+    @property
+    def keys(self) -> Path:
+        return self.data_dir / "keys"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+
+def load(file: Path | None = None, **overrides: Any) -> Settings:
+    """Read settings. ``file`` None: the default file if it exists. Raises Refused naming key and remedy."""
+    values: dict[str, Any] = {}
+    path = file or DEFAULT_FILE
+    if file is not None or path.exists():
+        try:
+            values = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise Refused(f"settings file {path} cannot be read ({error.strerror})", "check --config") from error
+        except tomllib.TOMLDecodeError as error:
+            raise Refused(f"settings file {path} is not valid TOML: {error}", "mend that line") from error
+    values |= {key: value for key, value in overrides.items() if value is not None}
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "settings"
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(sorted(Settings.model_fields))
+            raise Refused(f"setting {key!r} in {path} is not known", f"known settings: {known}") from error
+        raise Refused(
+            f"setting {key} {first.get('input')!r}: {first['msg'].removeprefix('Value error, ')}",
+            f"mend it in {path} or in PROVISIONER_{key.upper().replace('.', '__')}",
+        ) from error
