@@ -1,0 +1,41 @@
+"""What both web apps are given by wiring."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Protocol
+
+from provisioner.domain.mac import Mac
+from provisioner.domain.machine import IPAddress
+from provisioner.domain.ports import Compiler, Observer, SnapshotSource, Store
+
+
+class Journal(Protocol):
+    """Keeps callbacks durably while the database is away."""
+
+    def append(self, entry: dict[str, object]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Adapters and facts; tests pass fakes of the same shape."""
+
+    store: Store
+    snapshot: SnapshotSource
+    observer: Observer
+    compiler: Compiler
+    journal: Journal
+    token_key: bytes
+    clock: Callable[[], int]
+    """UTC microseconds."""
+    neighbour: Callable[[IPAddress], Mac | None]
+    """The MAC that the kernel's neighbour table shows for an address on our wire."""
+    loaders: Path
+    roles: Callable[[], frozenset[str]] = frozenset
+    """Names of the roles that exist."""
+    arm_hours: float = 24
+    wires: tuple[tuple[str, IPv4Address], ...] = ()
+    """Interface names and our address on each, for the page's top bar."""
+    secure_cookies: bool = False
+    """Behind TLS: the session cookie is marked Secure."""
