@@ -1,0 +1,122 @@
+"""Arm, and the other transitions that an operator asks for."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from uuid import uuid4
+
+from provisioner.actions.enrol import record_state
+from provisioner.domain import lifecycle
+from provisioner.domain.errors import Refused
+from provisioner.domain.events import Event, Kind
+from provisioner.domain.machine import Install, Machine, OnFailure
+from provisioner.domain.ports import Compiler, Store, Transaction
+from provisioner.domain.records import RoleRevision
+from provisioner.domain.tokens import install_token, machine_token, token_hash
+
+HOUR = 3600 * lifecycle.SECOND
+
+
+def arm(
+    store: Store,
+    compiler: Compiler,
+    token_key: bytes,
+    ref: str,
+    *,
+    actor: str,
+    now: int,
+    hours: float = 24.0,
+    wipe: bool = False,
+) -> Machine:
+    """Compile and freeze everything this machine will be told; its next netboot installs.
+
+    ``wipe`` allows foreign data on the disk to be lost, for this install only. Raises Refused (nothing to
+    compile from, invalid role), IllegalTransition, NotFound.
+    """
+    with store.transaction(actor) as tx:
+        machine = tx.machines.get(ref)
+    install_id = uuid4()
+    armed = lifecycle.armed(
+        machine,
+        Install(
+            id=install_id,
+            role=machine.slot.role,
+            revision="",
+            token_hash=token_hash(install_token(token_key, install_id)),
+            machine_token_hash=token_hash(machine_token(token_key, install_id)),
+            armed_at=now,
+            deadline=now + int(hours * HOUR),
+            wipe=wipe,
+        ),
+        now,
+    )
+    inventory = store.inventory()
+    compiled = compiler.compile(armed, inventory)
+    with store.transaction(actor) as tx:
+        # Compiling takes a while and reads the whole inventory; what it was made from must still hold.
+        if tx.machines.get(str(machine.id)).version != machine.version:
+            raise Refused(f"machine {machine.name} was edited while it was being armed", "arm it again")
+        assert armed.install is not None  # noqa: S101 - lifecycle.armed sets it
+        install = replace(
+            armed.install,
+            revision=compiled.revision,
+            files=compiled.files,
+            on_failure=OnFailure(compiled.on_failure),
+            max_attempts=compiled.max_attempts,
+            wipe=compiled.wipe,
+        )
+        tx.put_role_revision(RoleRevision(compiled.role, compiled.revision, compiled.role_files, now))
+        stored = tx.machines.put(replace(armed, install=install))
+        record_state(tx, machine, stored, now)
+        for warning in compiled.warnings:
+            tx.events.add(Event(Kind.MACHINE_CHANGED, f"warning: {warning}", now, stored.id, actor=actor))
+        return stored
+
+
+def disarm(store: Store, ref: str, *, actor: str, now: int) -> Machine:
+    """Void an armed install."""
+    return _transition(store, ref, lifecycle.disarmed, actor, now)
+
+
+def release(store: Store, ref: str, *, actor: str, now: int) -> Machine:
+    """Give a machine back; its tokens die, its disk is left alone."""
+    return _transition(store, ref, lifecycle.released, actor, now)
+
+
+def retire(store: Store, ref: str, *, actor: str, now: int) -> Machine:
+    """Take a machine out of service."""
+    return _transition(store, ref, lifecycle.retired, actor, now)
+
+
+def restore(store: Store, ref: str, *, actor: str, now: int) -> Machine:
+    """Take a retired machine back into service."""
+    return _transition(store, ref, lifecycle.restored, actor, now)
+
+
+def accept(store: Store, ref: str, *, actor: str, now: int) -> Machine:
+    """Say that a quarantined machine's identity is right."""
+    return _transition(store, ref, lifecycle.accepted, actor, now)
+
+
+def expire(store: Store, *, now: int) -> list[Machine]:
+    """Move every machine that is past its deadline or has stalled; the watchdog calls it."""
+    late = []
+    with store.transaction("watchdog") as tx:
+        for machine in tx.machines.list():
+            after = lifecycle.overdue(machine, now)
+            if after is not None:
+                tx.machines.put_progress(after)
+                record_state(tx, machine, after, now)
+                late.append(after)
+    return late
+
+
+def _transition(store: Store, ref: str, step: Callable[[Machine, int], Machine], actor: str, now: int) -> Machine:
+    with store.transaction(actor) as tx:
+        return _stepped(tx, tx.machines.get(ref), step, now)
+
+
+def _stepped(tx: Transaction, machine: Machine, step: Callable[[Machine, int], Machine], now: int) -> Machine:
+    after = step(machine, now)
+    stored = tx.machines.put(after)
+    record_state(tx, machine, stored, now)
+    return stored

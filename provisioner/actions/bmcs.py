@@ -1,0 +1,67 @@
+"""BMCs and their logins into and out of the inventory."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+from provisioner.actions import fields as read
+from provisioner.domain.bmc import Bmc
+from provisioner.domain.errors import Conflict, InvalidValue
+from provisioner.domain.events import Event, Kind
+from provisioner.domain.ports import Store
+from provisioner.domain.records import Credential
+
+FIELDS = ("address", "port", "protocol", "user", "password", "chassis")
+PROTOCOLS = ("ipmi",)
+
+
+def add_bmc(store: Store, fields: Mapping[str, Any], *, actor: str, now: int) -> Bmc:
+    """List a BMC with its login, or set the login of a listed one. The password is encrypted by the store."""
+    for field in fields:
+        if field not in FIELDS:
+            raise InvalidValue("field", field, "is not known", f"known fields: {', '.join(FIELDS)}")
+    ip = read.address(fields.get("address", ""), "address")
+    if ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified:
+        raise InvalidValue("address", ip, "cannot be a BMC's", "give the address the BMC has on its network")
+    protocol = fields.get("protocol") or "ipmi"
+    if protocol not in PROTOCOLS:
+        raise InvalidValue("protocol", protocol, "is not known", f"choose one of {', '.join(PROTOCOLS)}")
+    with store.transaction(actor) as tx:
+        before = tx.bmcs.find(str(ip))
+        credential_id = before.credential_id if before else None
+        if fields.get("user"):
+            user, password = read.plain(fields["user"], "user"), str(fields.get("password") or "")
+            name = f"bmc {ip}"
+            known = tx.credentials.find(name)
+            credential_id = tx.credentials.put(Credential(known.id if known else uuid4(), name, user, password)).id
+        bmc = Bmc(
+            id=before.id if before else uuid4(),
+            address=str(ip),
+            port=read.whole(fields.get("port"), "port", 1, 65535) or (before.port if before else 623),
+            protocol=protocol,
+            credential_id=credential_id,
+            chassis=read.plain(fields.get("chassis") or (before.chassis if before else ""), "chassis"),
+            certificate=before.certificate if before else "",
+            version=before.version if before else 0,
+        )
+        stored = tx.bmcs.put(bmc)
+        verb = "changed" if before else "added"
+        tx.events.add(
+            Event(Kind.BMC_CHANGED, f"{verb} BMC {ip} ({protocol}, port {stored.port})", now, actor=actor)
+        )
+        return stored
+
+
+def remove_bmc(store: Store, address: str, *, actor: str, now: int) -> None:
+    """Forget a BMC and its login. Refused while a machine names it."""
+    with store.transaction(actor) as tx:
+        bmc = tx.bmcs.get(address)
+        for machine in tx.machines.list():
+            if machine.bmc_id == bmc.id:
+                raise Conflict(
+                    "bmc", bmc.address, f"machine {machine.name}", f"machine set {machine.name} --bmc ''"
+                )
+        tx.bmcs.remove(bmc.id)
+        if bmc.credential_id:
+            tx.credentials.remove(bmc.credential_id)
+        tx.events.add(Event(Kind.BMC_CHANGED, f"removed BMC {bmc.address}", now, actor=actor))

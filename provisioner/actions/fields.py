@@ -1,0 +1,150 @@
+"""Values as operators type them, read into the domain's types. One reader a field; errors name it."""
+
+import json
+import re
+from collections.abc import Mapping
+from ipaddress import IPv4Network, ip_address, ip_network
+from typing import Any
+
+from provisioner.domain.errors import InvalidValue
+from provisioner.domain.inventory import Inventory
+from provisioner.domain.mac import Mac
+from provisioner.domain.machine import IPAddress
+from provisioner.domain.subnet import IPNetwork
+
+_HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
+# Free text that ends up in boot scripts and kernel lines: no control characters, nothing iPXE or a shell expands.
+_PLAIN = re.compile(r"[\w .,:/@+=()\[\]-]*\Z")
+
+
+def host_name(value: object, field: str = "name") -> str:
+    """One lower-case RFC 1123 label."""
+    text = str(value).strip()
+    if not _HOST_LABEL.match(text):
+        raise InvalidValue(
+            field, text, "is not a host name", "use 1 to 63 lower-case letters, digits and hyphens, like node-17"
+        )
+    return text
+
+
+def plain(value: object, field: str) -> str:
+    """Free text without characters that could escape into a script."""
+    text = str(value).strip()
+    if len(text) > 200 or not _PLAIN.match(text):
+        raise InvalidValue(
+            field,
+            text[:60],
+            "has characters that are not allowed here",
+            "use letters, digits and . , : / @ + = ( ) -",
+        )
+    return text
+
+
+def whole(value: object, field: str, low: int = 0, high: int = 100_000) -> int | None:
+    """A whole number, or None for an empty value."""
+    if value is None or value == "":
+        return None
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = low - 1
+    if not low <= number <= high:
+        raise InvalidValue(field, value, "is not a whole number in range", f"give {low} to {high}")
+    return number
+
+
+def macs(value: object) -> tuple[Mac, ...]:
+    """MACs, ``;``-separated or a list, boot NIC first."""
+    read = tuple(Mac.parse(text) for text in _parts(value))
+    for mac in read:
+        if read.count(mac) > 1:
+            raise InvalidValue("mac", mac, "is given twice", "name each network card once")
+    return read
+
+
+def address(value: object, field: str = "ip") -> IPAddress:
+    """One IP address."""
+    text = str(value).strip()
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise InvalidValue(field, text, "is not an IP address", "write it like 10.12.1.17") from None
+
+
+def addresses(value: object) -> tuple[IPAddress | None, ...]:
+    """IPs by position of the MACs; an empty place means that this NIC has none."""
+    if value is None:
+        return ()
+    texts = value if isinstance(value, list | tuple) else str(value).split(";")
+    read = tuple(address(text) if str(text).strip() else None for text in texts)
+    while read and read[-1] is None:
+        read = read[:-1]
+    return read
+
+
+def usable(ip: IPAddress, inventory: Inventory, field: str = "ip") -> None:
+    """Refuse what no host of a known subnet can hold."""
+    subnet = inventory.subnet_of(ip)
+    if subnet is None:
+        return
+    edges = (subnet.prefix.network_address, subnet.prefix.broadcast_address)
+    if isinstance(subnet.prefix, IPv4Network) and subnet.prefix.prefixlen < 31 and ip in edges:
+        raise InvalidValue(
+            field, ip, f"is the network or broadcast address of {subnet.prefix}", "choose a host address"
+        )
+    if ip == subnet.gateway:
+        raise InvalidValue(field, ip, f"is the gateway of {subnet.prefix}", "choose another address")
+    if any(ip in pool for pool in subnet.pools):
+        raise InvalidValue(
+            field, ip, f"lies in a dynamic pool of {subnet.prefix}", "choose one outside, or move the pool"
+        )
+
+
+def prefix(value: object, field: str = "prefix") -> IPNetwork:
+    """A network like 10.12.1.0/24, host bits zero."""
+    text = str(value).strip()
+    try:
+        return ip_network(text)
+    except ValueError:
+        try:
+            meant = ip_network(text, strict=False)
+        except ValueError:
+            raise InvalidValue(field, text, "is not a network", "write it like 10.12.1.0/24") from None
+        raise InvalidValue(field, text, "has host bits set", f"did you mean {meant}?") from None
+
+
+def labels(value: object) -> dict[str, str]:
+    """``k=v;k2=v2`` or a mapping."""
+    if value is None or value == "":
+        return {}
+    if isinstance(value, Mapping):
+        pairs = [(str(key), str(text)) for key, text in value.items()]
+    else:
+        pairs = []
+        for part in _parts(value):
+            key, equals, text = part.partition("=")
+            if not equals:
+                raise InvalidValue("labels", part, "has no '='", "write labels like site=zh;owner=ops")
+            pairs.append((key, text))
+    return {plain(key, "labels"): plain(text, "labels") for key, text in pairs}
+
+
+def params(value: object) -> dict[str, Any]:
+    """Role parameters: a mapping, or its JSON."""
+    if value is None or value == "":
+        return {}
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise InvalidValue("params", value, "is not JSON", 'write it like {"disk": "/dev/sda"}') from None
+    if not isinstance(value, Mapping):
+        raise InvalidValue("params", value, "is not a mapping", 'write it like {"disk": "/dev/sda"}')
+    return {str(key): item for key, item in value.items()}
+
+
+def _parts(value: object) -> list[str]:
+    if value is None:
+        return []
+    texts = value if isinstance(value, list | tuple) else str(value).split(";")
+    return [str(text).strip() for text in texts if str(text).strip()]

@@ -1,0 +1,177 @@
+"""The inventory as a file: CSV for spreadsheets, YAML for people. Import is all or nothing."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.error import YAMLError
+
+from provisioner.actions.enrol import FIELDS, put_machine, rules_in, stated
+from provisioner.domain.errors import InvalidValue, Refused
+from provisioner.domain.inventory import slot_order
+from provisioner.domain.ports import Store
+
+COLUMNS = ("name", "mac", "ip", "role", "rack", "unit", "bmc", "labels")
+FURTHER_COLUMNS = ("chassis", "blade", "cluster", "params", "vendor", "model", "serial")
+
+Row = tuple[int, Mapping[str, Any]]
+"""Line number in the file, and the fields."""
+
+
+class ImportRefused(Refused):
+    """Nothing was imported. ``errors`` has (line, sentence) for every faulty row."""
+
+    def __init__(self, errors: Sequence[tuple[int, str]]) -> None:
+        self.errors = tuple(errors)
+        lines = "\n".join(f"line {line}: {sentence}" for line, sentence in errors)
+        super().__init__(f"nothing was imported, {len(errors)} line(s) are wrong:\n{lines}")
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """Names by what came of them."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    unchanged: int
+
+
+def parse_csv(text: str) -> list[Row]:
+    """Rows of a CSV file with a header line. An empty cell leaves a value as it is."""
+    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff")))
+    header = [cell.strip().lower() for cell in next(reader, [])]
+    _check_columns(header, 1)
+    rows: list[Row] = []
+    errors: list[tuple[int, str]] = []
+    for cells in reader:
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) > len(header):
+            errors.append(
+                (reader.line_num, f"{len(cells)} cells under {len(header)} columns; quote cells with commas")
+            )
+            continue
+        rows.append((reader.line_num, {k: v.strip() for k, v in zip(header, cells, strict=False) if v.strip()}))
+    if errors:
+        raise ImportRefused(errors)
+    return rows
+
+
+def parse_yaml(text: str) -> list[Row]:
+    """A list of mappings, or a mapping with the list under ``machines``."""
+    try:
+        loaded = YAML(typ="rt").load(text)
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise ImportRefused([((mark.line + 1) if mark else 1, f"not valid YAML: {error}")]) from error
+    items = loaded.get("machines") if isinstance(loaded, Mapping) else loaded
+    if not isinstance(items, CommentedSeq):
+        raise ImportRefused([(1, "expected a list of machines, each a mapping with name and mac")])
+    rows: list[Row] = []
+    for index, item in enumerate(items):
+        line = items.lc.item(index)[0] + 1
+        if not isinstance(item, Mapping):
+            raise ImportRefused([(line, "is not a mapping; write `- name: …` and `mac: …`")])
+        fields = {str(key): _plain(value) for key, value in item.items() if value not in (None, "")}
+        _check_columns(list(fields), line)
+        rows.append((line, fields))
+    return rows
+
+
+def import_machines(
+    store: Store, rows: Sequence[Row], *, actor: str, now: int, roles: frozenset[str] | None = None
+) -> Imported:
+    """Add or change machines by name. Raises ImportRefused with every faulty line; then nothing was written."""
+    added: list[str] = []
+    changed: list[str] = []
+    unchanged = 0
+    errors: list[tuple[int, str]] = []
+    first_lines: dict[str, int] = {}
+    with store.transaction(actor) as tx:
+        rules = rules_in(tx, roles)
+        for line, fields in rows:
+            name = str(fields.get("name", ""))
+            if name in first_lines:
+                errors.append(
+                    (line, f"name {name!r} is on line {first_lines[name]} already; name each machine once")
+                )
+                continue
+            first_lines[name] = line
+            try:
+                before = tx.machines.find(name) if name else None
+                if before is not None and before.name != name:
+                    raise InvalidValue("name", name, "is not a host name", "use a name like node-17")
+                after = put_machine(tx, before, fields, now=now, rules=rules)
+            except Refused as refusal:
+                errors.append((line, str(refusal)))
+                continue
+            if before is None:
+                added.append(after.name)
+            elif after.version != before.version:
+                changed.append(after.name)
+            else:
+                unchanged += 1
+        if errors:
+            raise ImportRefused(errors)
+    return Imported(tuple(added), tuple(changed), unchanged)
+
+
+def export_rows(store: Store, actor: str) -> list[dict[str, Any]]:
+    """Every machine as fields that import back to the same inventory, in the order of slots."""
+    with store.transaction(actor) as tx:
+        bmcs = {bmc.id: bmc.address for bmc in tx.bmcs.list()}
+        machines = sorted(tx.machines.list(), key=slot_order)
+    return [stated(m) | {"bmc": bmcs.get(m.bmc_id, "") if m.bmc_id else ""} for m in machines]
+
+
+def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """CSV with the named columns first; further ones only where some machine uses them."""
+    further = [column for column in FURTHER_COLUMNS if any(row[column] not in ("", {}) for row in rows)]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    columns = [*COLUMNS, *further]
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_cell(column, row[column]) for column in columns])
+    return out.getvalue()
+
+
+def to_yaml(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The same as a YAML list; empty values are left out."""
+    out = io.StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.dump([{key: value for key, value in row.items() if value not in ("", {})} for row in rows], out)
+    return out.getvalue()
+
+
+def _cell(column: str, value: Any) -> str:
+    if column == "labels":
+        return ";".join(f"{key}={text}" for key, text in value.items())
+    if column == "params":
+        return json.dumps(value, sort_keys=True) if value else ""
+    return str(value)
+
+
+def _check_columns(names: Sequence[str], line: int) -> None:
+    unknown = [name for name in names if name not in (*FIELDS, "macs")]
+    if unknown:
+        known = ", ".join((*COLUMNS, *FURTHER_COLUMNS))
+        raise ImportRefused([(line, f"column {unknown[0]!r} is not known; known columns: {known}")])
+    missing = [name for name in ("name", "mac") if name not in names and not (name == "mac" and "macs" in names)]
+    if missing:
+        raise ImportRefused([(line, f"column {missing[0]!r} is missing; name and mac are needed")])
+
+
+def _plain(value: Any) -> Any:
+    """ruamel's round-trip containers as plain ones."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value

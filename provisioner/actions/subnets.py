@@ -1,0 +1,130 @@
+"""Subnets into and out of the inventory."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+from provisioner.actions import fields as read
+from provisioner.domain.errors import Conflict, InvalidValue
+from provisioner.domain.events import Event, Kind
+from provisioner.domain.machine import IPAddress
+from provisioner.domain.ports import Store
+from provisioner.domain.subnet import AddressRange, IPNetwork, Subnet, UnknownPolicy
+
+FIELDS = ("gateway", "dns", "ntp", "domain", "vlan", "pools", "unknown", "arm", "lease_seconds")
+
+
+def put_subnet(
+    store: Store,
+    prefix: str,
+    fields: Mapping[str, Any],
+    *,
+    actor: str,
+    now: int,
+    expect_version: int | None = None,
+    create: bool = False,
+) -> Subnet:
+    """Add a subnet, or set the named fields of one. ``create`` refuses one that exists."""
+    network = read.prefix(prefix)
+    with store.transaction(actor) as tx:
+        before = tx.subnets.find(str(network))
+        if before is not None and create:
+            raise Conflict("prefix", network, "a subnet of this inventory", f"`provisioner subnet set {network}`")
+        for other in tx.subnets.list():
+            if (
+                other.prefix != network
+                and other.prefix.version == network.version
+                and other.prefix.overlaps(network)
+            ):
+                raise Conflict(
+                    "prefix", network, f"the overlapping subnet {other.prefix}", "subnets must not overlap"
+                )
+        after = _with_fields(before or Subnet(uuid4(), network), fields)
+        if after == before:
+            return after
+        stored = tx.subnets.put(after, expect_version)
+        verb = "added" if before is None else "changed"
+        tx.events.add(Event(Kind.SUBNET_CHANGED, f"{verb} subnet {network}: {describe(stored)}", now, actor=actor))
+        return stored
+
+
+def remove_subnet(store: Store, prefix: str, *, actor: str, now: int) -> None:
+    """Forget a subnet. Refused while machines have addresses in it."""
+    network = read.prefix(prefix)
+    with store.transaction(actor) as tx:
+        subnet = tx.subnets.get(str(network))
+        for machine in tx.machines.list():
+            for address in machine.addresses:
+                if address.ip in network:
+                    raise Conflict(
+                        "prefix", network, f"machine {machine.name} ({address.ip})", "move its machines first"
+                    )
+        tx.subnets.remove(subnet.id)
+        tx.events.add(Event(Kind.SUBNET_CHANGED, f"removed subnet {network}", now, actor=actor))
+
+
+def describe(subnet: Subnet) -> str:
+    """What matters of a subnet in one line."""
+    dns = ", ".join(str(ip) for ip in subnet.dns)
+    return f"gateway {subnet.gateway or 'none'}, DNS {dns or 'none'}, unknown machines: {subnet.unknown}"
+
+
+def _with_fields(subnet: Subnet, fields: Mapping[str, Any]) -> Subnet:
+    for field in fields:
+        if field not in FIELDS:
+            raise InvalidValue("field", field, "is not known", f"known fields: {', '.join(FIELDS)}")
+    changes: dict[str, Any] = {}
+    if "gateway" in fields:
+        gateway = fields["gateway"]
+        changes["gateway"] = _host_in(subnet.prefix, gateway, "gateway") if gateway else None
+    for field in ("dns", "ntp"):
+        if field in fields:
+            changes[field] = tuple(read.address(text, field) for text in _listed(fields[field]))
+    if "domain" in fields:
+        changes["domain"] = read.plain(fields["domain"] or "", "domain")
+    if "vlan" in fields:
+        changes["vlan"] = read.whole(fields["vlan"], "vlan", 1, 4094)
+    if "lease_seconds" in fields:
+        seconds = read.whole(fields["lease_seconds"], "lease_seconds", 60, 30 * 86400)
+        changes["lease_seconds"] = 3600 if seconds is None else seconds
+    if "pools" in fields:
+        changes["pools"] = tuple(_range(subnet.prefix, text) for text in _listed(fields["pools"]))
+    if "unknown" in fields:
+        changes["unknown"] = UnknownPolicy(_choice(fields["unknown"], "unknown", tuple(UnknownPolicy)))
+    if "arm" in fields:
+        changes["arm"] = _choice(fields["arm"], "arm", ("manual", "on-discovery"))
+    return replace(subnet, **changes)
+
+
+def _listed(value: Any) -> list[str]:
+    if value is None or value == "":
+        return []
+    return (
+        [str(item) for item in value]
+        if isinstance(value, list | tuple)
+        else str(value).replace(",", ";").split(";")
+    )
+
+
+def _choice(value: Any, field: str, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise InvalidValue(field, value, "is not a choice", f"choose one of {', '.join(choices)}")
+    return str(value)
+
+
+def _host_in(prefix: IPNetwork, value: Any, field: str) -> IPAddress:
+    ip = read.address(value, field)
+    if ip not in prefix:
+        raise InvalidValue(field, ip, f"is not in {prefix}", "give an address of this subnet")
+    return ip
+
+
+def _range(prefix: IPNetwork, text: str) -> AddressRange:
+    first, dash, last = text.partition("-")
+    if not dash:
+        raise InvalidValue("pools", text, "is not a range", "write it like 10.12.1.200-10.12.1.250")
+    found = AddressRange(_host_in(prefix, first, "pools"), _host_in(prefix, last, "pools"))
+    if int(found.first) > int(found.last):
+        raise InvalidValue("pools", text, "runs backwards", "put the lower address first")
+    return found
