@@ -89,10 +89,9 @@ def plan(inventory: Inventory, rule: Rule) -> Plan:
 def parse_plan(data: object) -> Plan:
     """Read back what ``as_dict`` wrote. Raises InvalidValue."""
     try:
-        if not isinstance(data, dict):
-            raise TypeError
-        return Plan(tuple(Assignment(**row) for row in data["rows"]), str(data["basis"]))
-    except (TypeError, KeyError):
+        content = dict(data)  # type: ignore[call-overload]
+        return Plan(tuple(Assignment(**row) for row in content["rows"]), str(content["basis"]))
+    except (TypeError, ValueError, KeyError):
         raise InvalidValue(
             "plan",
             type(data).__name__,

@@ -53,7 +53,7 @@ def plan_boot(machine: Machine | None, subnet: Subnet | None, now: int) -> BootP
                 return _plan_failed(machine, why)
             return BootPlan(
                 Action.INSTALL,
-                f"{machine.state} for role {install.role}, after {install.attempts} of {install.max_attempts} attempts",
+                f"{machine.state} for role {install.role}, attempts used: {install.attempts} of {install.max_attempts}",
             )
         case State.FAILED:
             return _plan_failed(machine)

@@ -29,6 +29,16 @@ class Conflict(Refused):
         super().__init__(f"{field} {str(value)!r} already belongs to {holder}", remedy)
 
 
+class InUse(Conflict):
+    """Something cannot go while another thing needs it."""
+
+    def __init__(self, kind: str, name: object, holder: str, remedy: str) -> None:
+        self.field = kind
+        self.value = name
+        self.holder = holder
+        Refused.__init__(self, f"{kind} {str(name)!r} is used by {holder}", remedy)
+
+
 class NotFound(Refused):
     """Nothing of that kind answers to that name."""
 

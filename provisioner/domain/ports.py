@@ -105,6 +105,10 @@ class Store(Protocol):
 
     def transaction(self, actor: str) -> AbstractContextManager[Transaction]: ...
 
+    def reading(self) -> AbstractContextManager[Transaction]:
+        """A consistent view that waits for no writer; writing in it is a mistake and raises RuntimeError."""
+        ...
+
     def inventory(self) -> Inventory:
         """A snapshot read in one transaction."""
         ...

@@ -1,0 +1,65 @@
+"""What a BMC tells, merged into the inventory: it adds, it never overwrites what an operator set."""
+
+from dataclasses import replace
+from uuid import uuid4
+
+from provisioner.actions.enrol import describe, differences, record_state
+from provisioner.domain.bmc import Bmc, Identity
+from provisioner.domain.errors import Conflict
+from provisioner.domain.events import Event, Kind, Sighting
+from provisioner.domain.lifecycle import settled
+from provisioner.domain.machine import Interface, Machine, Slot
+from provisioner.domain.ports import Transaction
+
+
+def merge(tx: Transaction, bmc: Bmc, identity: Identity, now: int) -> tuple[Machine | None, str]:
+    """The machine behind this BMC, made if it is new; and the sentence for the timeline.
+
+    A BMC without readable MACs makes no machine: there would be nothing to answer on the wire.
+    """
+    notes = f" ({'; '.join(identity.notes)})" if identity.notes else ""
+    known = [found for mac in identity.macs if (found := tx.machines.find(str(mac)))]
+    before = next((m for m in tx.machines.list() if m.bmc_id == bmc.id), None) or next(iter(known), None)
+    strangers = [m for m in known if before is not None and m.id != before.id]
+    if strangers:
+        raise Conflict(
+            "mac",
+            ", ".join(str(mac) for mac in identity.macs if mac in strangers[0].macs),
+            f"machine {strangers[0].name}",
+            f"BMC {bmc.address} claims it for {before.name if before else 'another'}; "
+            "look which board is behind which BMC",
+        )
+    tx.see(Sighting(mac, "bmc", now, f"BMC {bmc.address}") for mac in identity.macs)
+    if before is None and not identity.macs:
+        said = f"BMC {bmc.address} answered but tells no MAC of its server{notes}; add the machine by its MAC"
+        tx.events.add(Event(Kind.BMC_ERROR, said, now, actor=tx.actor))
+        return None, said
+    machine = before or Machine(
+        uuid4(), Slot(uuid4(), f"server-{identity.macs[0].hex()}", chassis=bmc.chassis), state_at=now
+    )
+    fresh = [mac for mac in identity.macs if mac not in machine.macs]
+    after = settled(
+        replace(
+            machine,
+            bmc_id=machine.bmc_id or bmc.id,
+            vendor=machine.vendor or identity.vendor,
+            model=machine.model or identity.model,
+            serial=machine.serial or identity.serial,
+            uuid=machine.uuid or identity.uuid,
+            interfaces=machine.interfaces
+            + tuple(
+                Interface(uuid4(), mac, boot=not machine.interfaces and position == 0, source="bmc")
+                for position, mac in enumerate(fresh)
+            ),
+        ),
+        now,
+    )
+    stored = after if before == after else tx.machines.put(after)
+    if before is None:
+        said = f"BMC {bmc.address} told of a new machine: {describe(stored)}{notes}"
+    else:
+        said = f"BMC {bmc.address}: {', '.join(differences(before, stored)) or 'nothing new'}{notes}"
+    tx.events.add(Event(Kind.BMC_HARVEST, said, now, stored.id, stored.boot_mac, actor=tx.actor))
+    if before is not None and before.state is not stored.state:
+        record_state(tx, before, stored, now)
+    return stored, said
