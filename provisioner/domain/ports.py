@@ -51,6 +51,10 @@ class MachineRepository(Repository[Machine], Protocol):
 
     def phases(self, install_id: UUID) -> Sequence[PhaseRecord]: ...
 
+    def phases_of(self, install_ids: Iterable[UUID]) -> Mapping[UUID, Sequence[PhaseRecord]]:
+        """The phases of many installs in one query, in the order they were reached; none: no key."""
+        ...
+
     def put_phase(self, record: PhaseRecord) -> None:
         """First call of a phase sets ``first_at``; later ones move ``last_at``, percent, message."""
         ...
@@ -75,6 +79,10 @@ class Events(Protocol):
         self, *, machine_id: UUID | None = None, after: int = 0, before: int | None = None, limit: int = 100
     ) -> Sequence[Event]:
         """With ``after``: oldest first from there; else the newest ``limit``, newest first."""
+        ...
+
+    def latest(self, machine_ids: Iterable[UUID]) -> Mapping[UUID, Event]:
+        """The newest event of each of these machines, in one query; no event: no key."""
         ...
 
 
@@ -120,6 +128,12 @@ class Observer(Protocol):
     def observe(self, event: Event) -> None: ...
 
     def sight(self, sighting: Sighting) -> None: ...
+
+
+class Journal(Protocol):
+    """Keeps callbacks durably while the database is away. ``append`` returns once the entry is on disk."""
+
+    def append(self, entry: dict[str, object]) -> None: ...
 
 
 @runtime_checkable
