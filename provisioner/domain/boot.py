@@ -51,10 +51,8 @@ def plan_boot(machine: Machine | None, subnet: Subnet | None, now: int) -> BootP
             if exhausted(install):
                 why = f"all {install.max_attempts} attempts were used without a complete report"
                 return _plan_failed(machine, why)
-            return BootPlan(
-                Action.INSTALL,
-                f"{machine.state} for role {install.role}, attempts used: {install.attempts} of {install.max_attempts}",
-            )
+            used = f"{install.attempts} of {install.max_attempts} attempts used"
+            return BootPlan(Action.INSTALL, f"{machine.state} for role {install.role}, {used}")
         case State.FAILED:
             return _plan_failed(machine)
         case _:

@@ -56,6 +56,10 @@ class StaleEdit(Refused):
     """The thing was changed by somebody else since it was read (If-Match failed)."""
 
 
+class NotAdmitted(Refused):
+    """The asker may not have this: a token that is void, or another place than the machine's."""
+
+
 class StoreUnavailable(Exception):
     """The database cannot be reached or written now; what was asked may be tried again."""
 

@@ -1,0 +1,43 @@
+# Provisioner. `make run` sets everything up and runs the lab; `make test` sets up and passes the tests.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+IFACE ?=
+
+.PHONY: help setup setup-test run check test test-long bench lint clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+setup: ## Install what is needed (apt, .venv, loaders, the lab's image); quick when all is there
+	@.setup/setup.sh lab
+
+setup-test:
+	@.setup/setup.sh test
+
+run: setup ## Run the lab: a virtual rack installs itself. IFACE=eth1 serves a real wire instead
+	@if [[ -n "$(IFACE)" ]]; then exec $(BIN)/provisioner serve --interface "$(IFACE)"; \
+	else exec $(BIN)/provisioner lab run --keep; fi
+
+lint: setup-test ## Style, types, import contract
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+check: lint ## Under a minute: lint and the fast tests
+	@$(PYTEST) -q -m "not system and not e2e and not long"
+
+test: lint ## All but the long ones: fast tests, real servers and clients, real firmware
+	@$(PYTEST) -q -m "not long" --durations=15
+
+test-long: setup-test ## The rest: long series, every firmware, kill tests
+	@$(PYTEST) -q -m "long" --durations=15
+
+bench: setup-test ## Benchmarks: ratios against peers in the same run
+	@$(PYTEST) -q tests/bench -s
+
+clean: ## Remove what was built (not data)
+	@rm -rf .venv .cache build netboot_assets/build provisioner/web/static/vendor
