@@ -1,0 +1,394 @@
+"""The TFTP service: one thread, one epoll, a socket of its own for every transfer.
+
+Nothing that arrives ends the loop. Whatever is not served leaves an event that says why.
+"""
+
+import heapq
+import os
+import resource
+import select
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from provisioner.domain.errors import Refused
+from provisioner.domain.machine import IPAddress
+from provisioner.domain.ports import Observer, SnapshotSource
+from provisioner.images.beneath import Missing, Opened, Root
+from provisioner.tftp.files import Files, Made, Virtual
+from provisioner.tftp.packet import Error, ErrorCode, MalformedPacket, Opcode, Request, decode, encode
+from provisioner.tftp.sockets import (
+    Arrival,
+    SocketAddress,
+    address_of,
+    listening,
+    mtu_of,
+    own_port,
+    receive,
+    send_from,
+)
+from provisioner.tftp.timeline import Timeline
+from provisioner.tftp.transfer import Transfer
+
+log = structlog.get_logger(__name__)
+
+BURST = 64
+"""Datagrams taken from one socket before the others get their turn."""
+DUPLICATE_WITHIN = 3.0
+"""Seconds: the same request from a client that was just heard is a copy; later it is a client that began anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what clients can hold here."""
+
+    sessions: int = 2000
+    """Transfers at once; each holds two descriptors."""
+    sessions_per_ip: int = 64
+    max_blksize: int = 65464
+    """Bytes; the interface's MTU limits it further."""
+    max_windowsize: int = 32
+    """Blocks; as dnsmasq's cap."""
+    ports: range = field(default_factory=lambda: range(0))
+    """Ports for transfers, for firewalls; empty: any."""
+
+
+class _Refusal(Exception):
+    """Why a request is not served, as the client and the timeline are told."""
+
+    def __init__(self, code: ErrorCode, reason: str) -> None:
+        self.code = code
+        super().__init__(reason)
+
+
+@dataclass(slots=True)
+class _Session:
+    """A transfer with its socket and its file."""
+
+    sock: socket.socket
+    source: Opened | Made
+    transfer: Transfer
+    peer: SocketAddress
+    ip: IPAddress
+    key: tuple[SocketAddress, IPAddress]
+    began: float
+    unsent: list[tuple[bytes, SocketAddress]] = field(default_factory=list)
+    timer: float | None = None
+    blocked: bool = False
+    """The socket's buffer is full; epoll tells when there is room."""
+
+
+class TftpServer:
+    """Serves the files beneath ``root``. Made: sockets are bound. ``run`` serves until ``stop``."""
+
+    def __init__(
+        self,
+        root: Path,
+        listen: Sequence[tuple[IPAddress, int]],
+        snapshot: SnapshotSource,
+        observer: Observer,
+        *,
+        virtual: Virtual | None = None,
+        limits: Limits | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        """``monotonic``: seconds for timers; ``now``: UTC microseconds for events. Raises InvalidValue."""
+        self._limits = limits or Limits()
+        self._files = Files(Root(root), virtual)
+        self._timeline = Timeline(snapshot, observer, now)
+        self._monotonic = monotonic
+        self._listening: dict[int, socket.socket] = {}
+        self._sessions: dict[int, _Session] = {}
+        self._by_key: dict[tuple[SocketAddress, IPAddress], _Session] = {}
+        self._per_ip: Counter[IPAddress] = Counter()
+        self._timers: list[tuple[float, int]] = []
+        self._next_port = 0
+        self._drain_until: float | None = None
+        self._grace = 0.0
+        self._epoll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._wake, select.EPOLLIN)
+        try:
+            for ip, port in listen:
+                sock = listening(ip, port)
+                self._listening[sock.fileno()] = sock
+                self._epoll.register(sock, select.EPOLLIN)
+        except Refused:
+            self._close()
+            raise
+        _allow_descriptors(2 * self._limits.sessions + 256)
+
+    @property
+    def addresses(self) -> list[SocketAddress]:
+        """Where it listens."""
+        return [sock.getsockname() for sock in self._listening.values()]
+
+    @property
+    def sessions(self) -> int:
+        """Transfers under way."""
+        return len(self._sessions)
+
+    def stop(self, grace: float = 0.0) -> None:
+        """Take no more requests and return from ``run`` when the transfers are done, after ``grace`` s at most.
+
+        May be called from another thread or a signal handler.
+        """
+        self._grace = grace
+        with suppress(OSError):
+            os.eventfd_write(self._wake, 1)
+
+    def run(self) -> None:
+        """Serve until ``stop``; then everything is closed."""
+        try:
+            while not self._finished():
+                for fd, mask in self._epoll.poll(self._patience()):
+                    self._guarded(fd, partial(self._handle, fd, mask))
+                self._fire_timers()
+        finally:
+            self._close()
+
+    def _guarded(self, fd: int, act: Callable[[], None]) -> None:
+        """The last resort: what goes wrong for one client must not end the service for the others."""
+        try:
+            act()
+        except Exception:
+            log.exception("tftp: a datagram or timer could not be handled")
+            if (session := self._sessions.get(fd)) is not None:
+                self._end(session)
+
+    def _handle(self, fd: int, mask: int) -> None:
+        if (session := self._sessions.get(fd)) is not None:
+            self._continue(session, mask)
+        elif (sock := self._listening.get(fd)) is not None:
+            for _ in range(BURST):
+                arrival = receive(sock)
+                if arrival is None:
+                    break
+                self._admit(sock, arrival)
+        elif fd == self._wake:
+            os.eventfd_read(self._wake)
+            self._drain_until = self._monotonic() + self._grace
+
+    def _admit(self, sock: socket.socket, arrival: Arrival) -> None:
+        """One datagram at the request port."""
+        ip = address_of(arrival.peer)
+        if arrival.local is None:
+            # RFC 1123 §4.2.3.5: a server should ignore a request that is directed to a broadcast address.
+            self._timeline.ignored(ip, "a request to a broadcast address; ask the server's own address")
+            return
+        try:
+            packet = decode(arrival.data)
+        except MalformedPacket as error:
+            self._timeline.ignored(ip, f"a malformed packet: {error}")
+            if arrival.data[:2] in (b"\0\1", b"\0\2"):
+                self._tell(sock, arrival, ErrorCode.ILLEGAL_OPERATION, str(error))
+            return
+        if not isinstance(packet, Request):
+            self._timeline.ignored(
+                ip, f"{type(packet).__name__.upper()} at the request port, where transfers begin"
+            )
+            return
+        try:
+            self._begin(sock, arrival, arrival.local, ip, packet)
+        except _Refusal as refusal:
+            self._timeline.refused(ip, packet.filename, str(refusal))
+            self._tell(sock, arrival, refusal.code, str(refusal))
+
+    def _begin(
+        self, sock: socket.socket, arrival: Arrival, local: IPAddress, ip: IPAddress, request: Request
+    ) -> None:
+        now = self._monotonic()
+        key = (arrival.peer, local)
+        if (running := self._by_key.get(key)) is not None:
+            fresh = not running.transfer.started or now - running.transfer.heard_at < DUPLICATE_WITHIN
+            if running.transfer.request == request and fresh:
+                running.transfer.receive_repeated_request(now)
+                self._flush(running)
+                return
+            # The client began anew from the same port (ROMs with a fixed one do): the old transfer is void.
+            self._end(running, superseded=True)
+        self._check(request, ip)
+        with ExitStack() as undo:
+            source = self._open(request.filename, ip)
+            undo.callback(source.close)
+            own = self._own_port(local, arrival.interface)
+            undo.callback(own.close)
+            # IP and UDP headers and TFTP's four bytes must fit into one packet: no fragments (tftp-05).
+            room = mtu_of(sock, arrival.interface) - (32 if local.version == 4 else 52)
+            transfer = Transfer(
+                request,
+                source,
+                arrival.peer,
+                now,
+                max_blksize=min(self._limits.max_blksize, room),
+                max_windowsize=self._limits.max_windowsize,
+            )
+            self._epoll.register(own, select.EPOLLIN)
+            undo.pop_all()
+        session = _Session(own, source, transfer, arrival.peer, ip, key, now)
+        self._sessions[own.fileno()] = session
+        self._by_key[key] = session
+        self._per_ip[ip] += 1
+        self._flush(session)
+
+    def _check(self, request: Request, ip: IPAddress) -> None:
+        """Raises _Refusal for what needs no look at the files."""
+        if request.opcode is Opcode.WRQ:
+            raise _Refusal(ErrorCode.ILLEGAL_OPERATION, "this server is read-only; nothing can be written")
+        if request.mode != "octet":
+            raise _Refusal(
+                ErrorCode.ILLEGAL_OPERATION, f"mode {request.mode!r} is not served; ask for octet (binary)"
+            )
+        if self._drain_until is not None:
+            raise _Refusal(ErrorCode.NOT_DEFINED, "the server is shutting down; ask again in a minute")
+        if len(self._sessions) >= self._limits.sessions:
+            raise _Refusal(
+                ErrorCode.NOT_DEFINED,
+                f"all {self._limits.sessions} transfers are taken; ask again, or raise tftp.max_sessions",
+            )
+        if self._per_ip[ip] >= self._limits.sessions_per_ip:
+            raise _Refusal(
+                ErrorCode.NOT_DEFINED,
+                f"{ip} has {self._limits.sessions_per_ip} transfers open already; "
+                "let them end, or raise tftp.max_sessions_per_ip",
+            )
+
+    def _open(self, name: str, ip: IPAddress) -> Opened | Made:
+        try:
+            return self._files.open(name, ip)
+        except Missing as error:
+            raise _Refusal(ErrorCode.FILE_NOT_FOUND, str(error)) from error
+        except Refused as error:
+            raise _Refusal(ErrorCode.ACCESS_VIOLATION, str(error)) from error
+        except Exception as error:
+            log.exception("tftp: content could not be made", file=name)
+            raise _Refusal(ErrorCode.NOT_DEFINED, f"{name} could not be made; look at the server's log") from error
+
+    def _own_port(self, local: IPAddress, interface: int) -> socket.socket:
+        ports = self._limits.ports
+        self._next_port += 1
+        try:
+            own = own_port(local, interface, ports, self._next_port)
+        except OSError as error:
+            raise _Refusal(
+                ErrorCode.NOT_DEFINED, f"no socket for the transfer ({error.strerror}); ask again in a minute"
+            ) from error
+        if own is None:
+            raise _Refusal(
+                ErrorCode.NOT_DEFINED,
+                f"all ports {ports.start}-{ports.stop - 1} are taken; ask again, or widen tftp.ports",
+            )
+        return own
+
+    def _continue(self, session: _Session, mask: int) -> None:
+        if mask & select.EPOLLIN:
+            for _ in range(BURST):
+                try:
+                    data, peer = session.sock.recvfrom(2048)
+                except (BlockingIOError, InterruptedError):
+                    break
+                session.transfer.receive_datagram(data, peer, self._monotonic())
+        elif mask & select.EPOLLERR:
+            # Reads the pending error off the socket; what was lost is repeated by the timer.
+            session.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self._flush(session)
+
+    def _flush(self, session: _Session) -> None:
+        """Send what the transfer has to say; end the session with it."""
+        fd = session.sock.fileno()
+        session.unsent.extend(session.transfer.datagrams_to_send())  # type: ignore[arg-type]
+        while session.unsent:
+            data, peer = session.unsent[0]
+            try:
+                session.sock.sendto(data, peer)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                # No route, filtered, interface down: a lost packet, and the timer repeats it.
+                log.debug("tftp: not sent", peer=peer[0], error=error.strerror)
+            del session.unsent[0]
+        if session.transfer.outcome is not None:
+            self._end(session)
+            return
+        if bool(session.unsent) is not session.blocked:
+            session.blocked = bool(session.unsent)
+            self._epoll.modify(fd, select.EPOLLIN | (select.EPOLLOUT if session.unsent else 0))
+        timer = session.transfer.get_timer()
+        if timer is not None and timer != session.timer:
+            session.timer = timer
+            heapq.heappush(self._timers, (timer, fd))
+
+    def _fire_timers(self) -> None:
+        now = self._monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            due, fd = heapq.heappop(self._timers)
+            session = self._sessions.get(fd)
+            # An entry of a session that has ended, or whose timer has moved since, is only a leftover.
+            if session is not None and session.timer == due:
+                self._guarded(fd, partial(self._repeat, session, now))
+
+    def _repeat(self, session: _Session, now: float) -> None:
+        session.unsent.clear()  # Stale: the transfer repeats from the last ACK.
+        session.transfer.handle_timer(now)
+        self._flush(session)
+
+    def _end(self, session: _Session, *, superseded: bool = False) -> None:
+        fd = session.sock.fileno()
+        with suppress(OSError):
+            self._epoll.unregister(fd)
+        session.sock.close()
+        session.source.close()
+        self._sessions.pop(fd, None)
+        self._by_key.pop(session.key, None)
+        self._per_ip[session.ip] -= 1
+        if not self._per_ip[session.ip]:
+            del self._per_ip[session.ip]
+        self._timeline.ended(
+            session.ip,
+            session.transfer,
+            session.source.size,
+            self._monotonic() - session.began,
+            superseded=superseded,
+        )
+
+    def _tell(self, sock: socket.socket, arrival: Arrival, code: ErrorCode, reason: str) -> None:
+        # Some ROMs have small buffers: an error stays within the smallest packet every client must take.
+        try:
+            send_from(sock, encode(Error(code, reason[:400].replace("\0", ""))), arrival)
+        except OSError as error:
+            log.debug("tftp: refusal not sent", peer=arrival.peer[0], error=error.strerror)
+
+    def _patience(self) -> float | None:
+        """Seconds epoll may sleep; None: until something arrives."""
+        due = [self._timers[0][0]] if self._timers else []
+        if self._drain_until is not None:
+            due.append(self._drain_until)
+        return max(0.0, min(due) - self._monotonic()) if due else None
+
+    def _finished(self) -> bool:
+        return self._drain_until is not None and (not self._sessions or self._monotonic() >= self._drain_until)
+
+    def _close(self) -> None:
+        for session in list(self._sessions.values()):
+            self._end(session)
+        for sock in self._listening.values():
+            sock.close()
+        self._files.close()
+        self._epoll.close()
+        os.close(self._wake)
+
+
+def _allow_descriptors(wanted: int) -> None:
+    """Raise the soft limit: 1024 would stop a boot storm at 500 machines."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    target = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < target:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
