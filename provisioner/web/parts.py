@@ -1,20 +1,13 @@
 """What both web apps are given by wiring."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Protocol
 
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import IPAddress
-from provisioner.domain.ports import Compiler, Observer, SnapshotSource, Store
-
-
-class Journal(Protocol):
-    """Keeps callbacks durably while the database is away."""
-
-    def append(self, entry: dict[str, object]) -> None: ...
+from provisioner.domain.ports import Compiler, Journal, Observer, SnapshotSource, Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,156 @@
+"""Handing a machine its boot script and its compiled files: who gets what, and what counts as an attempt."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NoReturn
+
+from provisioner.actions.front import Front
+from provisioner.actions.happening import Happening, What
+from provisioner.domain.admission import Admission, at_its_place, may_read_install
+from provisioner.domain.boot import Action, BootPlan, plan_boot
+from provisioner.domain.errors import IllegalTransition, InvalidValue, NotAdmitted, NotFound, StoreUnavailable
+from provisioner.domain.events import Event, Kind
+from provisioner.domain.lifecycle import exhausted, overdue
+from provisioner.domain.mac import Mac
+from provisioner.domain.machine import Install, IPAddress, Machine, Phase, State
+from provisioner.domain.tokens import fill, install_token, machine_token, token_hash
+
+BOOT_SCRIPT = "boot.ipxe"
+INSTALL_SCRIPT = "install.sh"
+
+
+@dataclass(frozen=True, slots=True)
+class BootAnswer:
+    """``script`` is there when the machine installs; every other plan is rendered by the caller."""
+
+    plan: BootPlan
+    machine: Machine | None
+    script: bytes | None = None
+
+
+def boot_script(front: Front, query: Mapping[str, str], source: IPAddress, server: str, now: int) -> BootAnswer:
+    """Answer ``/boot.ipxe``. ``query``: mac, and uuid, serial, arch as the machine states them.
+
+    Raises InvalidValue for a MAC that is none, NotAdmitted when an install is asked for from elsewhere.
+    """
+    if not query.get("mac"):
+        raise InvalidValue("mac", "", "is missing from the query", "ask for /boot.ipxe?mac=52:54:00:12:34:56")
+    mac = Mac.parse(query["mac"])
+    machine = front.by_mac(mac)
+    if machine is not None and machine.install is not None and _out_of_time(machine, machine.install, now):
+        # plan_boot sees the lapse as well: an answer does not hang on its being written.
+        with suppress(StoreUnavailable, IllegalTransition):
+            machine, _ = front.keep(Happening(What.LAPSE, machine.id, machine.install.id, now))
+    plan = plan_boot(machine, front.snapshot.inventory.subnet_of(source), now)
+    script = None
+    if machine is not None and machine.install is not None and plan.action is Action.INSTALL:
+        _admit(front, machine, BOOT_SCRIPT, at_its_place(machine, source, front.neighbour(source)), source, now)
+        # Without a count of boots the next install.sh would pass for a retry: nothing written, nothing served.
+        machine, _ = front.keep(Happening(What.BOOT_SCRIPT, machine.id, machine.install.id, now))
+        script = _filled(front, machine, BOOT_SCRIPT, server)
+    front.observe(
+        Event(
+            Kind.SCRIPT_SERVED,
+            f"asked for its boot script; gets {plan.action} because {plan.reason}",
+            now,
+            machine_id=machine.id if machine else None,
+            mac=mac,
+            phase=Phase.LOADER,
+            actor="machine",
+            data={"source": str(source), **{k: query[k][:64] for k in ("uuid", "serial", "arch") if query.get(k)}},
+        )
+    )
+    return BootAnswer(plan, machine, script)
+
+
+def file_by_token(front: Front, token: str, part: str, source: IPAddress, server: str, now: int) -> bytes:
+    """A compiled file. Raises NotAdmitted (told to the timeline), NotFound for a part that the role has not."""
+    machine = front.by_token(token_hash(token))
+    if machine is None or machine.install is None or machine.install.token_hash != token_hash(token):
+        refuse(front, None, f"asked for {part} with a token that no open install has", source, now)
+    return _file(front, machine, part, source, server, now)
+
+
+def file_by_address(front: Front, role: str, part: str, source: IPAddress, server: str, now: int) -> bytes:
+    """As ``file_by_token`` for Yoo-Installer's URLs, which know the machine by where it asks from.
+
+    ``role`` may be empty (the URL has none); otherwise it must be the install's.
+    """
+    machine = known_by_address(front, source, part, now)
+    if role and machine.install is not None and machine.install.role != role:
+        why = f"asked for {part} of role {role}, but it is to become {machine.install.role}"
+        refuse(front, machine, why, source, now)
+    return _file(front, machine, part, source, server, now)
+
+
+def known_by_address(front: Front, source: IPAddress, part: str, now: int) -> Machine:
+    """The machine that the source address is reserved for. Raises NotAdmitted."""
+    machine = front.by_ip(source)
+    if machine is None:
+        refuse(front, None, f"asked for {part} from {source}, which is reserved for no machine", source, now)
+    return machine
+
+
+def refuse(front: Front, machine: Machine | None, why: str, source: IPAddress, now: int) -> NoReturn:
+    """Tell the timeline and the asker. No token stands in either."""
+    front.observe(
+        Event(
+            Kind.TOKEN_REFUSED,
+            f"refused: {why}",
+            now,
+            machine_id=machine.id if machine else None,
+            actor="machine",
+            data={"source": str(source)},
+        )
+    )
+    raise NotAdmitted(why, "see the machine's timeline; `provisioner machine arm` starts a new install")
+
+
+def _file(front: Front, machine: Machine, part: str, source: IPAddress, server: str, now: int) -> bytes:
+    neighbour = front.neighbour(source)
+    _admit(front, machine, part, may_read_install(machine, source, neighbour, now), source, now)
+    if machine.install is None or part not in machine.install.files or part == BOOT_SCRIPT:
+        raise NotFound("file", part, f"the role of {machine.name} has no such part")
+    if part == INSTALL_SCRIPT:
+
+        def still_admitted(stored: Machine) -> None:
+            _admit(front, stored, part, may_read_install(stored, source, neighbour, now), source, now)
+
+        machine, _ = front.keep(Happening(What.INSTALL_SCRIPT, machine.id, machine.install.id, now), still_admitted)
+    data = _filled(front, machine, part, server)
+    front.observe(
+        Event(
+            Kind.FILE_SERVED,
+            f"read {part} ({len(data)} bytes)",
+            now,
+            machine_id=machine.id,
+            phase=Phase.CONFIG,
+            actor="machine",
+            data={"source": str(source)},
+        )
+    )
+    return data
+
+
+def _admit(front: Front, machine: Machine, part: str, admission: Admission, source: IPAddress, now: int) -> None:
+    if not admission:
+        refuse(front, machine, f"{part}: {admission.refusal}", source, now)
+
+
+def _filled(front: Front, machine: Machine, part: str, server: str) -> bytes:
+    install = machine.install
+    if install is None or part not in install.files:
+        raise NotFound("file", part, f"what was compiled for {machine.name} lacks it; arm it again")
+    return fill(
+        install.files[part],
+        install_token=install_token(front.token_key, install.id),
+        machine_token=machine_token(front.token_key, install.id),
+        server=server,
+    )
+
+
+def _out_of_time(machine: Machine, install: Install, now: int) -> bool:
+    return overdue(machine, now) is not None or (
+        install.open and machine.state is State.INSTALLING and exhausted(install)
+    )
