@@ -32,9 +32,3 @@ def test_serving_fills_every_placeholder() -> None:
     compiled = b"http://@@SERVER@@/b/@@INSTALL_TOKEN@@/pxe.yml http://@@SERVER@@/m/@@MACHINE_TOKEN@@/active"
     served = tokens.fill(compiled, install_token="I", machine_token="M", server="10.12.1.1")
     assert served == b"http://10.12.1.1/b/I/pxe.yml http://10.12.1.1/m/M/active"
-
-
-@pytest.mark.parametrize("server", ["10.12.1.1:80", "evil.example", "::1", "10.12.1.1\nchain http://x"])
-def test_only_an_ipv4_literal_becomes_the_server(server: str) -> None:
-    with pytest.raises(ValueError, match="ctet|xpected"):
-        tokens.fill(b"@@SERVER@@", install_token="I", machine_token="M", server=server)
