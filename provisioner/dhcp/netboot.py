@@ -1,0 +1,44 @@
+"""What a netboot client is given to load: a loader for its firmware, or, once that is iPXE, the boot script."""
+
+from ipaddress import IPv4Address
+
+from provisioner.dhcp.question import Client, Question
+from provisioner.dhcp.reply import BootFile
+from provisioner.domain.boot import Action, BootPlan, loader_for
+from provisioner.domain.firmware import Firmware
+
+
+def boot_file(
+    question: Question, plan: BootPlan, server: IPv4Address, http_port: int, loaders: frozenset[str]
+) -> tuple[BootFile | None, str]:
+    """What the client loads next from ``server``, and why; a system is told nothing about booting.
+
+    ``loaders``: file names of the loaders that are there. None: no boot file, for the reason given.
+    """
+    if question.client is Client.SYSTEM:
+        return None, question.doubt
+    if plan.action in (Action.NOTHING, Action.ADDRESS_ONLY):
+        return None, f"no boot file: {plan.reason}"
+    base = f"http://{server}" + (f":{http_port}" if http_port != 80 else "")
+    if question.client is Client.IPXE:
+        # A binary would make iPXE load itself again, for ever. It expands settings in the name that it is given
+        # (usr/autoboot.c, expand_settings), so the machine's own identity comes along.
+        url = (
+            f"{base}/boot.ipxe?mac={question.mac.hexhyp}&uuid=${{uuid}}&serial=${{serial:uristring}}"
+            f"&arch={question.firmware}"
+        )
+        return BootFile(url, server), f"boot script because it is iPXE on {question.firmware}"
+    loader, why = _loader(question, loaders)
+    if loader is None:
+        return None, f"no boot file: {why}"
+    if question.client is Client.HTTP:
+        return BootFile(f"{base}/loaders/{loader}", server), f"{why}, by HTTP"
+    return BootFile(loader, server), why
+
+
+def _loader(question: Question, loaders: frozenset[str]) -> tuple[str | None, str]:
+    if question.firmware is not Firmware.UNKNOWN:
+        return loader_for(question.firmware, loaders)
+    if question.architectures:
+        return None, f"no loader exists for architecture {', '.join(map(str, question.architectures))}"
+    return None, "it names no architecture (option 93)"

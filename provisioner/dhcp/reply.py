@@ -1,0 +1,251 @@
+"""The reply's bytes, and where they go."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+
+from provisioner.dhcp.options import (
+    IPXE_NO_PROXY,
+    PXE_BOOT_FROM_FILE,
+    MessageType,
+    Option,
+    write_addresses,
+    write_seconds,
+)
+from provisioner.dhcp.packet import BOOTREPLY, BROADCAST_FLAG, NOWHERE, Packet, encode, wire_size
+from provisioner.dhcp.question import Client, Question
+from provisioner.domain.mac import Mac
+from provisioner.domain.subnet import Subnet
+
+SERVER_PORT = 67
+CLIENT_PORT = 68
+EVERYONE = IPv4Address("255.255.255.255")
+
+_ESSENTIAL = frozenset(
+    {
+        Option.MESSAGE_TYPE,
+        Option.SERVER_ID,
+        Option.LEASE_TIME,
+        Option.RENEWAL_TIME,
+        Option.REBINDING_TIME,
+        Option.SUBNET_MASK,
+        Option.ROUTERS,
+        Option.VENDOR_SPECIFIC,
+        Option.VENDOR_CLASS,
+        Option.BOOT_FILE_NAME,
+        Option.CLIENT_ID,
+        Option.CLIENT_UUID,
+    }
+)
+"""Never left out for want of room."""
+_NOT_FOR_OPERATORS = frozenset(
+    {Option.BOOT_FILE_SIZE, Option.REQUESTED_ADDRESS, Option.OVERLOAD, Option.RELAY_AGENT, 0, 255}
+)
+"""Options that a subnet's own list cannot set. EDK2 sizes its buffer by option 13 times 512."""
+
+
+class Via(StrEnum):
+    """How a reply reaches its client (RFC 2131 §4.1)."""
+
+    RELAY = "relay"
+    """UDP to the relay's server port."""
+    ADDRESS = "address"
+    """UDP to an address that the client already answers on."""
+    LINK = "link"
+    """A frame to ``mac``, because the client has no address yet and cannot answer ARP."""
+    BROADCAST = "broadcast"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One datagram to send."""
+
+    packet: bytes
+    via: Via
+    address: IPv4Address
+    port: int
+    mac: Mac | None = None
+    """The frame's destination; only with ``Via.LINK``."""
+
+
+@dataclass(frozen=True, slots=True)
+class BootFile:
+    """What a netboot client is to load, and the server it is on."""
+
+    name: str
+    """A TFTP path or an absolute URL."""
+    server: IPv4Address
+
+
+def nak(question: Question, server_id: IPv4Address, why: str) -> Reply:
+    """DHCPNAK (RFC 2131, table 3): no address, no lease, no boot file."""
+    options: dict[int, bytes] = {
+        Option.MESSAGE_TYPE: bytes((MessageType.NAK,)),
+        Option.SERVER_ID: server_id.packed,
+        Option.MESSAGE: why.encode("ascii", "replace")[:255],
+    }
+    _echo(question, options, Option.CLIENT_ID)
+    asked = question.packet
+    if asked.giaddr == NOWHERE:
+        return Reply(_payload(question, options), Via.BROADCAST, EVERYONE, CLIENT_PORT)
+    # RFC 2131 §4.3.2: the relay must broadcast it, the client's address is no longer good.
+    return Reply(
+        _payload(question, options, flags=asked.flags | BROADCAST_FLAG), Via.RELAY, asked.giaddr, SERVER_PORT
+    )
+
+
+def grant(
+    question: Question,
+    kind: MessageType,
+    address: IPv4Address,
+    server_id: IPv4Address,
+    subnet: Subnet,
+    host_name: str,
+    boot: BootFile | None,
+) -> tuple[Reply, str]:
+    """OFFER or ACK with ``address``; an ACK to INFORM carries no address and no times (RFC 2131 §4.3.5).
+
+    Returns the reply and what had to be left out of it, as the end of a sentence, or ''.
+    """
+    informed = question.type is MessageType.INFORM
+    # The operator's further options go beneath ours: what the protocol or the boot depends on is not theirs to set.
+    options = {code: value for code, value in subnet.options.items() if code not in _NOT_FOR_OPERATORS}
+    options |= {Option.MESSAGE_TYPE: bytes((kind,)), Option.SERVER_ID: server_id.packed}
+    if not informed:
+        # T1 and T2 in the OFFER too: some print servers take nothing else.
+        seconds = subnet.lease_seconds
+        options[Option.LEASE_TIME] = write_seconds(seconds)
+        options[Option.RENEWAL_TIME] = write_seconds(seconds // 2)
+        options[Option.REBINDING_TIME] = write_seconds(seconds * 7 // 8)
+    options.update(_network(subnet, host_name))
+    if boot is not None:
+        options.update(_boot(question, boot))
+    _echo(question, options, Option.CLIENT_ID)
+    options, left_out = _fitted(question, options)
+    payload = _payload(
+        question,
+        options,
+        ciaddr=question.ciaddr if kind is MessageType.ACK else NOWHERE,
+        yiaddr=NOWHERE if informed else address,
+        siaddr=boot.server if boot is not None else NOWHERE,
+        # What is too long for the field is in option 67 alone.
+        file=boot.name.encode() if boot is not None and len(boot.name) < 128 else b"",
+    )
+    note = (
+        f"; options {', '.join(map(str, left_out))} left out, it takes {question.max_size} bytes"
+        if left_out
+        else ""
+    )
+    return _addressed(question, address, payload), note
+
+
+def _addressed(question: Question, address: IPv4Address, payload: bytes) -> Reply:
+    asked = question.packet
+    if asked.giaddr != NOWHERE:
+        return Reply(payload, Via.RELAY, asked.giaddr, SERVER_PORT)
+    if question.ciaddr != NOWHERE:
+        return Reply(payload, Via.ADDRESS, question.ciaddr, CLIENT_PORT)
+    if asked.broadcast:
+        return Reply(payload, Via.BROADCAST, EVERYONE, CLIENT_PORT)
+    return Reply(payload, Via.LINK, address, CLIENT_PORT, question.mac)
+
+
+def _network(subnet: Subnet, host_name: str) -> dict[int, bytes]:
+    prefix = subnet.prefix
+    if not isinstance(prefix, IPv4Network):
+        raise TypeError(f"subnet {prefix} is not IPv4")
+    options = {
+        Option.SUBNET_MASK: prefix.netmask.packed,
+        Option.ROUTERS: write_addresses((subnet.gateway,)),
+        Option.DNS_SERVERS: write_addresses(subnet.dns),
+        Option.HOST_NAME: host_name.encode(),
+        Option.DOMAIN_NAME: subnet.domain.encode(),
+        Option.BROADCAST_ADDRESS: prefix.broadcast_address.packed,
+        Option.NTP_SERVERS: write_addresses(subnet.ntp),
+    }
+    return {code: value for code, value in options.items() if value}
+
+
+def _boot(question: Question, boot: BootFile) -> dict[int, bytes]:
+    options: dict[int, bytes] = {
+        # Terminated, because old ROMs copy it as a C string.
+        Option.BOOT_FILE_NAME: boot.name.encode() + b"\0",
+        Option.TFTP_SERVER_NAME: str(boot.server).encode(),
+    }
+    match question.client:
+        case Client.PXE:
+            options[Option.VENDOR_CLASS] = b"PXEClient"
+            options[Option.VENDOR_SPECIFIC] = PXE_BOOT_FROM_FILE
+        case Client.HTTP:
+            # Without the echo EDK2 sees an offer of somebody who knows nothing of HTTP boot.
+            options[Option.VENDOR_CLASS] = b"HTTPClient"
+        case Client.IPXE:
+            # No PXEClient here: iPXE would take the offer for a proxy's, too, and ask on 4011.
+            options[Option.IPXE] = IPXE_NO_PROXY
+    _echo(question, options, Option.CLIENT_UUID)
+    return options
+
+
+def _echo(question: Question, options: dict[int, bytes], option: Option) -> None:
+    """Give an identifier back as it came (RFC 6842, RFC 4578), and none to a client that sent none."""
+    if (value := question.packet.options.get(option)) is not None:
+        options[option] = value
+
+
+def _fitted(question: Question, options: dict[int, bytes]) -> tuple[dict[int, bytes], list[int]]:
+    """Options in the order in which the client wants them (its option 55), without those that find no room.
+
+    Relay agents' option 82 is counted here and appended later.
+    """
+    wanted = question.packet.options.get(Option.PARAMETER_REQUEST_LIST, b"")
+    ordered = {Option.MESSAGE_TYPE: options[Option.MESSAGE_TYPE]} | {c: options[c] for c in wanted if c in options}
+    ordered |= options
+    size = 241 + sum(map(wire_size, ordered.values()))
+    if (agent := question.packet.options.get(Option.RELAY_AGENT)) is not None:
+        size += wire_size(agent)
+    if size <= question.max_size:
+        return ordered, []
+    left_out = []
+    for code in reversed(list(ordered)):
+        if size <= question.max_size:
+            break
+        if code not in _ESSENTIAL:
+            size -= wire_size(ordered.pop(code))
+            left_out.append(int(code))
+    return ordered, left_out
+
+
+def _payload(
+    question: Question,
+    options: Mapping[int, bytes],
+    *,
+    flags: int | None = None,
+    ciaddr: IPv4Address = NOWHERE,
+    yiaddr: IPv4Address = NOWHERE,
+    siaddr: IPv4Address = NOWHERE,
+    file: bytes = b"",
+) -> bytes:
+    asked = question.packet
+    if (agent := asked.options.get(Option.RELAY_AGENT)) is not None:
+        # RFC 3046 §2.2: echoed as it is, after everything else.
+        options = {**options, Option.RELAY_AGENT: agent}
+    return encode(
+        Packet(
+            BOOTREPLY,
+            asked.xid,
+            asked.chaddr,
+            asked.htype,
+            asked.hlen,
+            0,
+            0,
+            asked.flags if flags is None else flags,
+            ciaddr,
+            yiaddr,
+            siaddr,
+            asked.giaddr,
+            b"",
+            file,
+            options,
+        )
+    )
