@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
-from uuid import UUID, uuid4
+from uuid import UUID
 
+from provisioner.actions.power import enqueue_boot_device
 from provisioner.domain import lifecycle
+from provisioner.domain.bmc import BootDevice
 from provisioner.domain.errors import IllegalTransition
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.lifecycle import Report
 from provisioner.domain.machine import Install, Machine, Phase, State
 from provisioner.domain.ports import Transaction
-from provisioner.domain.records import Job, PhaseRecord
+from provisioner.domain.records import PhaseRecord
 
 
 class What(StrEnum):
@@ -119,18 +121,9 @@ def carry_out(tx: Transaction, before: Machine, happening: Happening) -> Machine
         tx.machines.put_progress(after)
         if phase := _phase_record(after, happening):
             tx.machines.put_phase(phase)
-        if happening.what is What.COMPLETE and after.bmc_id is not None:
+        if happening.what is What.COMPLETE:
             # Network first in the BIOS: the BMC is told, so that not even the next boot asks us.
-            tx.jobs.put(
-                Job(
-                    id=uuid4(),
-                    kind="boot-device",
-                    args={"machine": str(after.id), "device": "disk"},
-                    actor="machine",
-                    created_at=happening.at,
-                    total=1,
-                )
-            )
+            enqueue_boot_device(tx, after, BootDevice.DISK, happening.at)
     if event := _event(before, after, happening):
         tx.events.add(event)
     return after
@@ -194,9 +187,11 @@ def _event(before: Machine, after: Machine, happening: Happening) -> Event | Non
                 message += "; its BMC will be told to boot the disk"
         case What.FAILED:
             message = f"reported failure in phase {phase}: {happening.message or 'no reason given'}"
-        case _:
+        case What.ACTIVE:
             message = after.state_reason
+        case _:
+            message = f"{before.state} → {after.state}: {after.state_reason}"
     actor = "appliance" if happening.what in (What.LAPSE, What.INSTALL_SCRIPT) else "machine"
     if after.state is not before.state:
-        data["state"] = str(after.state)
-    return Event(kind, message, happening.at, machine_id=after.id, phase=phase, actor=actor, data=data)
+        data |= {"from": before.state.value, "to": after.state.value}
+    return Event(kind, message, happening.at, after.id, after.boot_mac, phase=phase, actor=actor, data=data)
