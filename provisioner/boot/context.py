@@ -1,0 +1,166 @@
+"""The variables that templates see, as plain data.
+
+What design part 6 lists and nothing else: a template never sees a domain object, so it can neither reach
+beyond its machine nor depend on how the appliance is built.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from provisioner.boot.roles import Role
+from provisioner.boot.script import Release
+from provisioner.boot.tokens import INSTALL_TOKEN, MACHINE_TOKEN, PLACEHOLDERS, SERVER
+from provisioner.domain.errors import InvalidValue, Refused
+from provisioner.domain.inventory import Inventory, slot_order
+from provisioner.domain.machine import Machine
+from provisioner.domain.subnet import Subnet
+
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+_DOMAIN = re.compile(r"([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.?\Z", re.I)
+
+
+def build(
+    machine: Machine, inventory: Inventory, role: Role, params: Mapping[str, Any], release: Release
+) -> tuple[dict[str, Any], list[str]]:
+    """The context and what the operator should know about it (peers that cannot be listed).
+
+    Raises Refused for a machine that lacks its address or subnet, and for values that could not stand in a
+    config whatever the template does.
+    """
+    subnet = subnet_of(machine, inventory)
+    neighbours, warnings = _cluster(machine, inventory)
+    context = {
+        "machine": machine_facts(machine, subnet),
+        "role": {
+            "name": role.name,
+            "description": role.settings.description,
+            "revision": role.revision,
+            "image": {"name": release.image, "version": release.version},
+            "install_disk": {
+                "rule": role.settings.install_disk.rule,
+                "min_bytes": role.settings.install_disk.min_bytes,
+            },
+            "wipe": role.settings.wipe,
+            "payload": [
+                {"path": file.path, "sha256": file.sha256, "dest": file.dest, "mode": file.mode}
+                for file in role.settings.payload
+            ],
+            "autologin": role.settings.autologin,
+        },
+        "params": dict(params),
+        "cluster": {"name": machine.slot.cluster, "machines": neighbours},
+        "urls": urls(),
+        "appliance": {"address": SERVER},
+    }
+    _refuse_placeholders(context["machine"], "machine")
+    _refuse_placeholders(context["params"], "params")
+    return context, warnings
+
+
+def urls() -> dict[str, str]:
+    """Where a machine finds its parts and reports; placeholders until served."""
+    base = f"http://{SERVER}/b/{INSTALL_TOKEN}"
+    return {
+        "pxe": f"{base}/pxe.yml",
+        "install": f"{base}/install.sh",
+        "config": f"{base}/config.yml",
+        "network": f"{base}/network",
+        "peers": f"{base}/peers",
+        "progress": f"{base}/progress",
+        "log": f"{base}/log",
+        "complete": f"{base}/complete",
+        "failed": f"{base}/failed",
+        "active": f"http://{SERVER}/m/{MACHINE_TOKEN}/active",
+        "images": f"http://{SERVER}:8081/images",
+        "payload": f"http://{SERVER}:8081/payload",
+    }
+
+
+def subnet_of(machine: Machine, inventory: Inventory) -> Subnet:
+    """The subnet of the machine's address. Raises Refused when either is missing."""
+    if machine.boot_mac is None:
+        raise Refused(
+            f"machine {machine.name} has no MAC", f"`provisioner machine set {machine.name} --mac 52:54:00:…`"
+        )
+    if machine.ip is None:
+        raise Refused(
+            f"machine {machine.name} has no address",
+            f"`provisioner machine set {machine.name} --ip ADDRESS` or `provisioner allocate apply`",
+        )
+    subnet = inventory.subnet_of(machine.ip)
+    if subnet is None:
+        raise Refused(
+            f"address {machine.ip} of machine {machine.name} lies in no subnet",
+            "`provisioner subnet add PREFIX --gateway G --dns D` for its network",
+        )
+    return subnet
+
+
+def machine_facts(machine: Machine, subnet: Subnet) -> dict[str, Any]:
+    """``machine`` as templates see it; addresses as text, what is not known as an empty text."""
+    if not _LABEL.match(machine.name):
+        raise InvalidValue(
+            "name", machine.name, "is no host name", "use lower-case letters, digits and -, at most 63"
+        )
+    if subnet.domain and not _DOMAIN.match(subnet.domain):
+        raise InvalidValue("domain", subnet.domain, "is no domain name", f"correct it on subnet {subnet.prefix}")
+    slot = machine.slot
+    return {
+        "name": machine.name,
+        "mac": str(machine.boot_mac),
+        "ip": str(machine.ip),
+        "prefixlen": subnet.prefix.prefixlen,
+        "gateway": str(subnet.gateway or ""),
+        "dns": [str(ip) for ip in subnet.dns],
+        "ntp": [str(ip) for ip in subnet.ntp],
+        "domain": subnet.domain,
+        "slot": {
+            "name": slot.name,
+            "rack": slot.rack,
+            "chassis": slot.chassis,
+            "unit": "" if slot.unit is None else slot.unit,
+            "blade": "" if slot.blade is None else slot.blade,
+        },
+        "serial": machine.serial,
+        "labels": dict(machine.labels),
+    }
+
+
+def _cluster(machine: Machine, inventory: Inventory) -> tuple[list[dict[str, Any]], list[str]]:
+    """The members of the machine's cluster, itself included; a machine without a cluster is its own."""
+    cluster = machine.slot.cluster
+    others = [
+        m for m in inventory.machines.values() if cluster and m.slot.cluster == cluster and m.id != machine.id
+    ]
+    members, warnings = [], []
+    for member in sorted([machine, *others], key=slot_order):
+        if member.ip is None or member.boot_mac is None:
+            warnings.append(f"{member.name} of cluster {cluster} has no address yet and is not among the peers")
+            continue
+        members.append(
+            {
+                "name": member.name,
+                "mac": str(member.boot_mac),
+                "ip": str(member.ip),
+                "role": member.slot.role,
+                "serial": member.serial,
+                "labels": dict(member.labels),
+            }
+        )
+    return members, warnings
+
+
+def _refuse_placeholders(value: Any, place: str) -> None:
+    """A fact that spells a placeholder would be replaced by a secret when the config is served."""
+    match value:
+        case str():
+            if found := next((p for p in PLACEHOLDERS if p in value), None):
+                raise InvalidValue(place, value, f"contains the reserved text {found}", "remove it")
+        case Mapping():
+            for key, item in value.items():
+                _refuse_placeholders(str(key), place)
+                _refuse_placeholders(item, f"{place}.{key}")
+        case list() | tuple():
+            for item in value:
+                _refuse_placeholders(item, place)

@@ -1,0 +1,224 @@
+"""YAML documents that people write or templates produce, read so that every fault has its file, line and key."""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from provisioner.domain.errors import Refused
+
+_M = TypeVar("_M", bound=BaseModel)
+Path = tuple[str | int, ...]
+_MAX_NODES = 50_000
+"""Aliases can make a short document unfold without end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault in a file. ``key`` is a path like ``coreos.units[0].command``; empty for the whole file."""
+
+    file: str
+    line: int | None
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+
+
+class InvalidDocument(Refused):
+    """A file with faults; ``problems`` has all of them, the text shows them a line each."""
+
+    def __init__(self, problems: Sequence[Problem], remedy: str = "") -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, problems)), remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A mapping as plain data, and where its keys stand."""
+
+    file: str
+    data: dict[str, Any]
+    _tree: CommentedMap
+
+    def line_of(self, path: Path) -> int | None:
+        """The line (from 1) of the deepest part of ``path`` that the file has."""
+        node: Any = self._tree
+        line: int | None = None
+        for part in path:
+            if isinstance(node, CommentedMap):
+                key = next((k for k in node if _same_key(k, part)), None)
+                if key is None:
+                    return line
+                line = node.lc.key(key)[0] + 1 if key in (node.lc.data or {}) else line
+                node = node[key]
+            elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
+                line = node.lc.item(part)[0] + 1
+                node = node[part]
+            else:
+                return line
+        return line
+
+    def problem(self, path: Path, message: str) -> Problem:
+        return Problem(self.file, self.line_of(path), spelled(path), message)
+
+
+def read(text: str, file: str, key: Callable[[str], str] = str) -> Document:
+    """Read one YAML 1.2 mapping. ``key`` respells mapping keys. Raises InvalidDocument."""
+    yaml = YAML(typ="rt")
+    yaml.preserve_quotes = False
+    try:
+        tree = yaml.load(StringIO(text))
+    except MarkedYAMLError as error:
+        raise InvalidDocument([_marked(error, text, file)]) from None
+    except (YAMLError, ValueError) as error:
+        raise InvalidDocument([Problem(file, None, "", f"not YAML: {_first_line(error)}")]) from None
+    if not isinstance(tree, CommentedMap):
+        raise InvalidDocument([Problem(file, 1, "", "holds no mapping; write `key: value` lines")])
+    budget = [_MAX_NODES]
+    try:
+        data = _plain(tree, key, budget)
+    except _Fault as fault:
+        raise InvalidDocument([Problem(file, fault.line, fault.key, fault.message)]) from None
+    return Document(file, data, tree)
+
+
+def check(model: type[_M], document: Document) -> tuple[_M | None, list[Problem]]:
+    """The document as ``model``, or every way in which it is none."""
+    try:
+        return model.model_validate(document.data), []
+    except ValidationError as error:
+        return None, [_explained(detail, document, model) for detail in error.errors(include_url=False)]
+
+
+def spelled(path: Path) -> str:
+    """``coreos.units[0].command``"""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+class _Fault(Exception):
+    def __init__(self, line: int | None, key: str, message: str) -> None:
+        self.line, self.key, self.message = line, key, message
+
+
+def _plain(node: Any, key: Callable[[str], str], budget: list[int]) -> Any:
+    budget[0] -= 1
+    if budget[0] < 0:
+        raise _Fault(None, "", f"unfolds to more than {_MAX_NODES} values; use fewer aliases")
+    if isinstance(node, Mapping):
+        plain: dict[str, Any] = {}
+        for name, value in node.items():
+            spelling = key(str(name))
+            if spelling in plain:
+                line = node.lc.key(name)[0] + 1 if isinstance(node, CommentedMap) else None
+                raise _Fault(line, str(name), "is written twice (- and _ are the same here); keep one")
+            plain[spelling] = _plain(value, key, budget)
+        return plain
+    if isinstance(node, list | tuple):
+        return [_plain(item, key, budget) for item in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
+
+
+def _same_key(key: object, part: object) -> bool:
+    return key == part or (isinstance(part, str) and str(key).replace("-", "_") == part.replace("-", "_"))
+
+
+def _marked(error: MarkedYAMLError, text: str, file: str) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark else None
+    what = _first_line(error.problem or error.context or "cannot be read")
+    lines = text.splitlines()
+    if (
+        line
+        and line <= len(lines)
+        and "\t" in lines[line - 1][: len(lines[line - 1]) - len(lines[line - 1].lstrip())]
+    ):
+        what = "indented with a tab; YAML wants spaces"
+    elif what.startswith("found duplicate key"):
+        key = what.removeprefix("found duplicate key ").split(" with value")[0].strip('"')
+        return Problem(file, line, key, "is written twice; keep one")
+    elif "another document" in what or "single document" in (error.context or ""):
+        what = "a second document begins here (`---`); a file holds one"
+    else:
+        what = f"not YAML: {what}"
+    return Problem(file, line, "", what)
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().split("\n", 1)[0]
+
+
+_WORDS = {
+    "string_type": "must be text; put quotes around it",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "list_type": "must be a list (lines that begin with `- `)",
+    "tuple_type": "must be a list (lines that begin with `- `)",
+    "dict_type": "must be a mapping (`key: value` lines)",
+    "model_type": "must be a mapping (`key: value` lines)",
+    "model_attributes_type": "must be a mapping (`key: value` lines)",
+    "missing": "is missing",
+}
+
+
+def _explained(detail: Any, document: Document, model: type[BaseModel]) -> Problem:
+    # Members of a union add their type's name to the path; those are no keys of the file.
+    path: Path = tuple(part for part in detail["loc"] if isinstance(part, int) or not _is_type_tag(part))
+    kind, value = detail["type"], detail["input"]
+    if kind == "extra_forbidden":
+        close = difflib.get_close_matches(str(path[-1]), _keys_beside(model, path), n=1, cutoff=0.5)
+        known = ", ".join(_keys_beside(model, path))
+        message = f"unknown key; did you mean {close[0]!r}?" if close else f"unknown key; known here: {known}"
+    elif kind in _WORDS:
+        message = _WORDS[kind]
+        if kind != "missing":
+            message = f"{_shown(value)} {message}"
+    else:
+        message = f"{_shown(value)} {detail['msg'].removeprefix('Value error, ').removeprefix('Input ')}"
+    return document.problem(path, message)
+
+
+def _is_type_tag(part: str) -> bool:
+    return part in ("str", "int", "bool", "float") or "[" in part
+
+
+def _shown(value: object) -> str:
+    text = repr(value) if isinstance(value, str | int | float | bool) else type(value).__name__
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _keys_beside(model: type[BaseModel], path: Path) -> list[str]:
+    """The keys that the model knows where ``path`` ends."""
+    here: Any = model
+    for part in path[:-1]:
+        if isinstance(part, str) and isinstance(here, type) and issubclass(here, BaseModel):
+            field = next((f for n, f in here.model_fields.items() if part in (n, f.alias)), None)
+            here = _model_in(field.annotation) if field else None
+    if isinstance(here, type) and issubclass(here, BaseModel):
+        return [field.alias or name for name, field in here.model_fields.items()]
+    return []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model inside ``X | None``, ``tuple[X, ...]``, ``list[X]`` or ``dict[str, X]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        if found := _model_in(inner):
+            return found
+    return None

@@ -1,0 +1,296 @@
+"""Roles: a folder each below ``cloud_configs/``, with ``role.yaml`` and templates over the shared defaults."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from provisioner.boot.document import Document, InvalidDocument, Problem, check, read
+from provisioner.boot.quoting import ipxe_argument
+from provisioner.domain.errors import NotFound, Refused
+
+SHARED = "_shared"
+ROLE_FILE = "role.yaml"
+ROLE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+_MAX_FILE_BYTES = 1024 * 1024
+_SIZE = re.compile(r"([0-9]{1,6})\s?(MiB|GiB|TiB)\Z")
+_UNITS = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Parameter(_Strict):
+    """What a slot may set for a role. ``map`` and ``list`` hold text."""
+
+    type: Literal["string", "integer", "boolean", "list", "map"] = "string"
+    default: Any = None
+    description: str = ""
+    required: bool = False
+
+    @model_validator(mode="after")
+    def _default_fits(self) -> "Parameter":
+        if self.required and self.default is not None:
+            raise ValueError("is required and has a default; keep one of the two")
+        if self.default is not None:
+            typed(self, self.default)
+        return self
+
+
+class PayloadFile(_Strict):
+    """A file below the payload root of the image server, copied into the installed system."""
+
+    path: str
+    """Below ``<data_dir>/payload/``."""
+    sha256: str
+    dest: str
+    """Absolute, on the installed system's ROOT file system."""
+    mode: str = "0644"
+
+    @field_validator("path")
+    @classmethod
+    def _below_the_payload(cls, path: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+~-]*(/[A-Za-z0-9_][A-Za-z0-9._+~-]*)*", path):
+            raise ValueError("is no path below the payload folder; use letters, digits and . _ + ~ - between /")
+        return path
+
+    @field_validator("sha256")
+    @classmethod
+    def _is_sha256(cls, digest: str) -> str:
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise ValueError("is no sha256; write the 64 hexadecimal digits that `sha256sum FILE` prints")
+        return digest
+
+    @field_validator("dest")
+    @classmethod
+    def _is_destination(cls, dest: str) -> str:
+        if not re.fullmatch(r"(/[A-Za-z0-9_.+~@-]+)+", dest) or {".", ".."} & set(dest.split("/")):
+            raise ValueError("is no absolute path of letters, digits and . _ + ~ @ -")
+        if dest.startswith("/usr/"):
+            raise ValueError("lies below /usr, which is read-only on the installed system; use /opt or /var")
+        return dest
+
+    @field_validator("mode")
+    @classmethod
+    def _is_mode(cls, mode: str) -> str:
+        if not re.fullmatch(r"0?[0-7]{3,4}", mode):
+            raise ValueError("is no file mode; write it as text, like '0644'")
+        return mode
+
+
+class InstallDisk(_Strict):
+    """Which disk is written. ``min_size`` keeps USB sticks and boot modules out."""
+
+    rule: str = "smallest"
+    min_size: str = "1GiB"
+
+    @field_validator("rule")
+    @classmethod
+    def _is_rule(cls, rule: str) -> str:
+        if rule in ("smallest", "largest", "first"):
+            return rule
+        if re.fullmatch(r"by-id:[A-Za-z0-9_.:*?+-]+", rule) or re.fullmatch(r"/dev/[A-Za-z0-9_.:/+-]+", rule):
+            return rule
+        raise ValueError("is no disk rule; write smallest, largest, first, by-id:GLOB or /dev/NAME")
+
+    @field_validator("min_size")
+    @classmethod
+    def _is_size(cls, size: str) -> str:
+        if not _SIZE.match(size):
+            raise ValueError("is no size; write a number with MiB, GiB or TiB, like 8GiB")
+        return size
+
+    @property
+    def min_bytes(self) -> int:
+        number, unit = _SIZE.findall(self.min_size)[0]
+        return int(number) * _UNITS[unit]
+
+
+class RoleFile(_Strict):
+    """``role.yaml``."""
+
+    description: str
+    image: str
+    image_version: str = ""
+    """Empty: the newest there is when a machine is armed."""
+    format: Literal["cloud-config", "ignition", "butane", "talos", "preseed", "autoinstall", "none"]
+    kernel_arguments: tuple[str, ...] = Field(default=(), strict=False)
+    install_disk: InstallDisk = InstallDisk()
+    wipe: Literal["never", "foreign", "always"] = "never"
+    """never: a disk with data that is not ours stops the install. foreign: such data is lost. always: our
+    own earlier installation is wiped too."""
+    parameters: dict[str, Parameter] = Field(default_factory=dict)
+    arm: Literal["manual", "on-discovery"] = "manual"
+    on_failure: Literal["disk", "rescue", "power-off"] = "disk"
+    max_attempts: int = Field(default=3, ge=1, le=20)
+    payload: tuple[PayloadFile, ...] = Field(default=(), strict=False)
+    autologin: bool = False
+    proof: Literal["ran", "validated", "rendered"] = "rendered"
+
+    @field_validator("image", "image_version")
+    @classmethod
+    def _is_name(cls, name: str) -> str:
+        if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", name):
+            raise ValueError("is no image name or version; use letters, digits and . _ + -")
+        return name
+
+    @field_validator("kernel_arguments")
+    @classmethod
+    def _are_arguments(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        for argument in arguments:
+            try:
+                ipxe_argument(argument)
+            except ValueError as error:
+                raise ValueError(f"has the kernel argument {argument!r}, which {error}") from None
+        return arguments
+
+    @field_validator("parameters")
+    @classmethod
+    def _are_names(cls, parameters: dict[str, Parameter]) -> dict[str, Parameter]:
+        for name in parameters:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name) or name in ("items", "keys", "values", "get"):
+                raise ValueError(f"has the parameter {name!r}; choose another name of a-z, 0-9 and _")
+        return parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role folder as it was read. ``files`` are its own and the shared templates, by relative name."""
+
+    name: str
+    settings: RoleFile
+    revision: str
+    """sha256 over all files, shared defaults included."""
+    files: Mapping[str, bytes] = field(repr=False)
+    document: Document = field(repr=False)
+
+    def templates(self) -> dict[str, str]:
+        """Template texts by name: the role's own, else the shared default of the same name."""
+        own = {
+            name: _text(data, f"{self.name}/{name}") for name, data in self.files.items() if name.endswith(".j2")
+        }
+        prefix = f"{SHARED}/"
+        return {name.removeprefix(prefix): text for name, text in own.items() if name.startswith(prefix)} | own
+
+
+def role_names(root: Path) -> list[str]:
+    """The folders that hold a ``role.yaml``, sorted."""
+    if not root.is_dir():
+        raise Refused(f"the role folder {root} does not exist", "set `cloud_configs` in the settings file")
+    return sorted(p.parent.name for p in root.glob(f"*/{ROLE_FILE}") if not p.parent.name.startswith(("_", ".")))
+
+
+def load(root: Path, name: str) -> Role:
+    """Read a role. Raises NotFound, InvalidDocument with every fault in ``role.yaml``, Refused."""
+    known = role_names(root)
+    if not ROLE_NAME.match(name) or name not in known:
+        raise NotFound("role", name, f"there is: {', '.join(known) or 'none'}")
+    files = dict(_files(root / name, "")) | dict(_files(root / SHARED, f"{SHARED}/"))
+    place = f"{name}/{ROLE_FILE}"
+    document = read(_text(files[ROLE_FILE], place), place)
+    settings, problems = check(RoleFile, document)
+    if settings is None:
+        raise InvalidDocument(problems, f"correct it and check with `provisioner role validate {name}`")
+    return Role(name, settings, _revision(files), files, document)
+
+
+def parameters(role: Role, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults overlaid by what the slot sets, each of its declared type.
+
+    Raises InvalidDocument for an unknown or missing parameter, or one that does not fit its type. A parameter
+    without a default that nobody sets is left out, so that a template that uses it says so.
+    """
+    declared, problems, values = role.settings.parameters, [], {}
+    known = ", ".join(declared) or "none"
+    for name in given.keys() - declared.keys():
+        problems.append(_parameter_problem(role, name, f"is no parameter of role {role.name}; there is: {known}"))
+    for name, parameter in declared.items():
+        value = given.get(name, parameter.default)
+        if value is None:
+            if parameter.required:
+                problems.append(_parameter_problem(role, name, "is required and not set"))
+            continue
+        try:
+            values[name] = typed(parameter, value)
+        except ValueError as error:
+            problems.append(_parameter_problem(role, name, f"{value!r} {error}"))
+    if problems:
+        remedy = "set it with `provisioner machine set MACHINE --param NAME=VALUE`"
+        raise InvalidDocument(sorted(problems, key=lambda p: p.key), remedy)
+    return values
+
+
+def typed(parameter: Parameter, value: Any) -> Any:  # noqa: PLR0911 - a table
+    """The value in the parameter's type; text from a command line or a CSV cell is read as that type.
+
+    Lists are also read from ``a,b`` and maps from ``k=v,k2=v2``. Raises ValueError with what was expected.
+    """
+    match parameter.type, value:
+        case "string", str():
+            return value
+        case "string", bool() | int() | float():
+            return "true" if value is True else "false" if value is False else str(value)
+        case "integer", int() if not isinstance(value, bool):
+            return value
+        case "integer", str() if re.fullmatch(r"-?[0-9]{1,18}", value):
+            return int(value)
+        case "boolean", bool():
+            return value
+        case "boolean", "true" | "false":
+            return value == "true"
+        case "list", list() | tuple() if all(isinstance(item, str) for item in value):
+            return list(value)
+        case "list", str():
+            return [item.strip() for item in value.split(",") if item.strip()]
+        case "map", Mapping() if all(isinstance(item, str) for item in value.values()):
+            return dict(value)
+        case "map", str() if all("=" in item for item in value.split(",") if item):
+            return {k.strip(): v.strip() for k, v in (item.split("=", 1) for item in value.split(",") if item)}
+    wanted = {
+        "string": "text",
+        "integer": "a whole number",
+        "boolean": "true or false",
+        "list": "a list of texts (a,b)",
+        "map": "a mapping of texts (k=v,k2=v2)",
+    }[parameter.type]
+    raise ValueError(f"is not {wanted}")
+
+
+def _parameter_problem(role: Role, name: str, message: str) -> Problem:
+    return Problem(role.document.file, role.document.line_of(("parameters", name)), f"parameters.{name}", message)
+
+
+def _files(folder: Path, prefix: str) -> Iterator[tuple[str, bytes]]:
+    """Regular files of a folder; what editors leave behind is not part of a role."""
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if any(part.startswith(".") for part in name.split("/")) or name.endswith(("~", ".swp")):
+            continue
+        if path.is_symlink():
+            raise Refused(f"{prefix}{name} in {folder} is a symbolic link", "put the file itself there")
+        if path.is_file():
+            if path.stat().st_size > _MAX_FILE_BYTES:
+                raise Refused(f"{path} is larger than {_MAX_FILE_BYTES} bytes", "large files belong to `payload`")
+            yield prefix + name, path.read_bytes()
+
+
+def _revision(files: Mapping[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(f"{len(name)} {name} {len(files[name])} ".encode() + files[name])
+    return digest.hexdigest()
+
+
+def _text(data: bytes, place: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise InvalidDocument([Problem(place, line, "", "is not UTF-8 text")]) from None
