@@ -1,0 +1,182 @@
+"""One server of the lab: QEMU with real firmware, boot order network first, powered by its virtual BMC."""
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from uuid import UUID
+
+from provisioner.domain.errors import Refused
+from provisioner.domain.mac import Mac
+from provisioner.lab.acceleration import MACHINE
+from provisioner.lab.programs import OVMF_CODE, OVMF_VARS, inside, run
+
+VENDOR = "Provisioner Lab"
+PRODUCT = "Virtual Server"
+
+
+class LabFirmware(StrEnum):
+    """What the machine boots with."""
+
+    BIOS = "bios"
+    """SeaBIOS and the NIC's own ROM, which is iPXE."""
+    UEFI = "uefi"
+    """OVMF and its own PXE stack."""
+    UEFI_HTTP = "uefi-http"
+    """OVMF booting by HTTP at once, because its PXE is switched off."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What the machine is made of."""
+
+    name: str
+    firmware: LabFirmware
+    mac: Mac
+    uuid: UUID
+    serial: str
+    memory: int = 1024
+    """MiB."""
+    disk: int = 4
+    """GiB, sparse."""
+
+
+@dataclass(frozen=True)
+class Cabling:
+    """Where it is plugged in, and where its files are."""
+
+    directory: Path
+    """Its own; holds disk.qcow2, vars.fd, console.log, qemu.log, qmp.sock."""
+    namespace: str
+    tap: str
+    accel: str
+
+    @property
+    def console_log(self) -> Path:
+        return self.directory / "console.log"
+
+
+def qemu_argv(hardware: Hardware, cabling: Cabling, *, disk_first: bool = False) -> list[str]:
+    """The machine as QEMU's arguments."""
+    directory = cabling.directory
+    network_index, disk_index = (2, 1) if disk_first else (1, 2)
+    nic = f"virtio-net-pci,netdev=wire,mac={hardware.mac},bootindex={network_index}"
+    argv = [
+        *("qemu-system-x86_64", "-name", hardware.name, "-accel", cabling.accel, *MACHINE),
+        *("-m", str(hardware.memory), "-nographic", "-no-user-config", "-nodefaults"),
+        *("-uuid", str(hardware.uuid)),
+        *(
+            "-smbios",
+            f"type=1,manufacturer={VENDOR},product={PRODUCT},serial={hardware.serial},uuid={hardware.uuid}",
+        ),
+        *("-chardev", f"file,id=console,path={cabling.console_log},append=on", "-serial", "chardev:console"),
+        *("-qmp", f"unix:{directory / 'qmp.sock'},server=on,wait=off"),
+        *("-device", "virtio-rng-pci"),  # UEFI's network stack and the guest's keys need entropy at once
+        *("-netdev", f"tap,id=wire,ifname={cabling.tap},script=no,downscript=no"),
+        # Nothing on the disk outlives the lab: no host fsync.
+        *("-drive", f"if=none,id=disk,file={directory / 'disk.qcow2'},format=qcow2,cache=unsafe,discard=unmap"),
+        *("-device", f"virtio-blk-pci,drive=disk,serial={hardware.serial},bootindex={disk_index}"),
+    ]
+    if hardware.firmware is LabFirmware.BIOS:
+        return [*argv, "-device", nic]
+    argv += [
+        *("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={OVMF_CODE}"),
+        *("-drive", f"if=pflash,unit=1,format=raw,file={directory / 'vars.fd'}"),
+        # An empty ROM: with QEMU's own, iPXE would boot instead of OVMF's stack.
+        *("-device", f"{nic},romfile="),
+    ]
+    if hardware.firmware is LabFirmware.UEFI_HTTP:
+        for family in ("IPv4", "IPv6"):
+            argv += ["-fw_cfg", f"name=opt/org.tianocore/{family}PXESupport,string=n"]
+    return argv
+
+
+class VirtualMachine:
+    """The box: off until its BMC switches it on. Safe to call from several threads."""
+
+    def __init__(self, hardware: Hardware, cabling: Cabling, *, honour_boot_device: bool = False) -> None:
+        """``honour_boot_device``: start from the disk when the BMC says so; without it the machine stays network
+        first for ever, the harder case, where only the appliance's answer keeps it from installing again."""
+        self.hardware = hardware
+        self.cabling = cabling
+        self.boot_device = "none"
+        """As its BMC recorded it: none, pxe or default (the disk)."""
+        self._honour = honour_boot_device
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.RLock()
+
+    def build(self) -> None:
+        """Make its disk and firmware variables."""
+        directory = self.cabling.directory
+        directory.mkdir(parents=True)
+        run("qemu-img", "create", "-q", "-f", "qcow2", str(directory / "disk.qcow2"), f"{self.hardware.disk}G")
+        if self.hardware.firmware is not LabFirmware.BIOS:
+            shutil.copyfile(OVMF_VARS, directory / "vars.fd")
+        self.cabling.console_log.touch()
+
+    @property
+    def on(self) -> bool:
+        with self._lock:
+            return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """QEMU's, while it is on."""
+        with self._lock:
+            return self._process.pid if self._process is not None and self.on else None
+
+    def start(self) -> None:
+        """Power on; nothing if it is on. Raises Refused with QEMU's words if it does not start."""
+        with self._lock:
+            if self.on:
+                return
+            disk_first = self._honour and self.boot_device == "default"
+            argv = qemu_argv(self.hardware, self.cabling, disk_first=disk_first)
+            log = self.cabling.directory / "qemu.log"
+            socket_path = self.cabling.directory / "qmp.sock"
+            socket_path.unlink(missing_ok=True)
+            with log.open("ab") as errors:
+                self._process = subprocess.Popen(
+                    inside(self.cabling.namespace, argv),
+                    stdin=subprocess.DEVNULL,
+                    stdout=errors,
+                    stderr=errors,
+                    start_new_session=True,  # Ctrl-C in the terminal is for the lab, not for its machines
+                )
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.3)
+                said = log.read_text(errors="replace").strip().splitlines()
+                raise Refused(f"QEMU for {self.hardware.name} ended at once: {said[-1] if said else 'no word'}")
+
+    def stop(self) -> None:
+        """Pull the plug; nothing if it is off."""
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
+                self._process = None
+
+    def reset(self) -> None:
+        """Press the reset button. Raises Refused when it is off."""
+        with self._lock:
+            if not self.on:
+                raise Refused(f"{self.hardware.name} is off", "power it on")
+            self._qmp("system_reset")
+
+    def _qmp(self, command: str) -> None:
+        with socket.socket(socket.AF_UNIX) as qmp:
+            qmp.settimeout(5)
+            qmp.connect(str(self.cabling.directory / "qmp.sock"))
+            with qmp.makefile("rwb") as lines:
+                lines.readline()  # the greeting
+                for execute in ("qmp_capabilities", command):
+                    lines.write(json.dumps({"execute": execute}).encode() + b"\n")
+                    lines.flush()
+                    while b'"return"' not in (line := lines.readline()):
+                        if not line or b'"error"' in line:
+                            raise Refused(f"QEMU refused {execute}: {line.decode(errors='replace').strip()}")

@@ -1,0 +1,63 @@
+"""Running Debian's programs for the lab, and knowing beforehand that they are there."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from provisioner.domain.errors import Refused
+
+OVMF_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+OVMF_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+
+_PROGRAMS = {
+    "ip": "iproute2",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "ipmi_sim": "openipmi",
+}
+_FILES = {
+    Path("/usr/share/seabios/bios-256k.bin"): "seabios",
+    Path("/usr/lib/ipxe/qemu/efi-virtio.rom"): "ipxe-qemu",
+}
+_UEFI_FILES = {OVMF_CODE: "ovmf", OVMF_VARS: "ovmf"}
+
+
+def run(*argv: str, data: str | None = None, seconds: float = 30) -> str:
+    """Run a program to its end and return its stdout. Raises Refused with its own words when it fails."""
+    try:
+        done = subprocess.run(argv, input=data, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        raise Refused(f"`{' '.join(argv)}` did not end within {seconds:g} s") from None
+    except FileNotFoundError:
+        raise Refused(f"there is no program {argv[0]!r}", "run `make setup`") from None
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
+        raise Refused(f"`{' '.join(argv)}` failed: {said}")
+    return done.stdout
+
+
+def inside(namespace: str, argv: Sequence[str]) -> list[str]:
+    """The argument list that runs ``argv`` in a network namespace."""
+    return ["ip", "netns", "exec", namespace, *argv]
+
+
+def check_requirements(*, uefi: bool, further: Iterable[tuple[str, str]] = ()) -> None:
+    """Raises Refused that names everything that is missing at once, with the Debian packages that have it.
+
+    ``further``: programs and their packages that this run needs besides.
+    """
+    problems = [] if os.geteuid() == 0 else ["root (namespaces and bridges need it: run with sudo)"]
+    packages: list[str] = []
+    for program, package in (*_PROGRAMS.items(), *further):
+        if shutil.which(program) is None:
+            problems.append(f"program {program}")
+            packages.append(package)
+    for file, package in (*_FILES.items(), *(_UEFI_FILES.items() if uefi else ())):
+        if not file.exists():
+            problems.append(f"file {file}")
+            packages.append(package)
+    if problems:
+        remedy = f"apt install {' '.join(dict.fromkeys(packages))}" if packages else "start it as root"
+        raise Refused(f"the lab lacks {', '.join(problems)}", remedy)
