@@ -1,0 +1,174 @@
+"""Machines between rows and the domain: aggregates are read in five queries, however many there are."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, or_, select
+
+from provisioner.domain.machine import Address, Install, Interface, Machine, OnFailure, Phase, Slot, State
+from provisioner.storage import tables
+
+_IDS_A_QUERY = 500
+"""SQLite takes no more than some thousand parameters in one statement."""
+
+SLOT_FIELDS = ("name", "rack", "chassis", "unit", "blade", "role", "params", "cluster", "implicit")
+HARDWARE_FIELDS = ("vendor", "model", "serial", "uuid", "firmware")
+COUNTERS = ("attempts", "boots", "attempt_boot", "phase", "percent", "phase_at", "outcome", "reason")
+"""What changes about an install after arming."""
+
+
+def load_machines(
+    connection: Connection, ids: Iterable[UUID] | None = None, *, files: str = "all"
+) -> list[Machine]:
+    """The machines with these ids (None: all), in no order; ids of nothing are left out.
+
+    ``files``: compiled bytes of 'all' installs, of 'live' ones (open or failed: those a boot may ask for), or
+    'none'.
+    """
+    if ids is None:
+        return _load(connection, None, files)
+    wanted = list(ids)
+    return [machine for chunk in _chunks(wanted) for machine in _load(connection, chunk, files)]
+
+
+def _chunks(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
+    for start in range(0, len(ids), _IDS_A_QUERY):
+        yield ids[start : start + _IDS_A_QUERY]
+
+
+def _load(connection: Connection, ids: Sequence[UUID] | None, files: str) -> list[Machine]:
+    m, s, i, a = tables.machines, tables.slots, tables.interfaces, tables.addresses
+    heads = select(m, *(s.c[name].label(f"slot_{name}") for name in (*SLOT_FIELDS, "version"))).join(s)
+    nics = select(i).order_by(i.c.machine_id, i.c.position)
+    reserved = select(a, m.c.id.label("machine_id")).join(m, m.c.slot_id == a.c.slot_id).order_by(a.c.position)
+    # The latest install only; earlier ones are history.
+    latest = select(tables.installs).join(m, m.c.install_id == tables.installs.c.id)
+    compiled = select(tables.install_files).join(m, m.c.install_id == tables.install_files.c.install_id)
+    if files == "live":
+        compiled = compiled.join(tables.installs, tables.installs.c.id == m.c.install_id).where(
+            or_(tables.installs.c.outcome == "", tables.installs.c.outcome == "failed")
+        )
+    if ids is not None:
+        heads, reserved, latest, compiled = (q.where(m.c.id.in_(ids)) for q in (heads, reserved, latest, compiled))
+        nics = nics.where(i.c.machine_id.in_(ids))
+
+    interfaces: dict[UUID, list[Interface]] = defaultdict(list)
+    for row in connection.execute(nics):
+        interfaces[row.machine_id].append(Interface(row.id, row.mac, row.boot, row.switch_port, row.source))
+    addresses: dict[UUID, list[Address]] = defaultdict(list)
+    for row in connection.execute(reserved):
+        addresses[row.machine_id].append(Address(row.id, row.ip, row.mac))
+    contents: dict[UUID, dict[str, bytes]] = defaultdict(dict)
+    if files != "none":
+        for row in connection.execute(compiled):
+            contents[row.install_id][row.name] = row.content
+    installs = {row.id: _install(row, contents.get(row.id, {})) for row in connection.execute(latest)}
+    return [
+        Machine(
+            id=row.id,
+            slot=_slot(row),
+            state=State(row.state),
+            interfaces=tuple(interfaces.get(row.id, ())),
+            addresses=tuple(addresses.get(row.id, ())),
+            labels=row.labels,
+            bmc_id=row.bmc_id,
+            state_reason=row.state_reason,
+            state_at=row.state_at,
+            install=installs.get(row.install_id),
+            version=row.version,
+            vendor=row.vendor,
+            model=row.model,
+            serial=row.serial,
+            uuid=row.uuid,
+            firmware=row.firmware,
+        )
+        for row in connection.execute(heads)
+    ]
+
+
+def _slot(row: Row[Any]) -> Slot:
+    return Slot(
+        id=row.slot_id,
+        name=row.slot_name,
+        rack=row.slot_rack,
+        chassis=row.slot_chassis,
+        unit=row.slot_unit,
+        blade=row.slot_blade,
+        role=row.slot_role,
+        params=row.slot_params,
+        cluster=row.slot_cluster,
+        implicit=row.slot_implicit,
+        version=row.slot_version,
+    )
+
+
+def _install(row: Row[Any], files: Mapping[str, bytes]) -> Install:
+    return Install(
+        id=row.id,
+        role=row.role,
+        revision=row.revision,
+        token_hash=row.token_hash,
+        machine_token_hash=row.machine_token_hash,
+        armed_at=row.armed_at,
+        deadline=row.deadline,
+        max_attempts=row.max_attempts,
+        attempts=row.attempts,
+        boots=row.boots,
+        attempt_boot=row.attempt_boot,
+        phase=Phase(row.phase) if row.phase else None,
+        percent=row.percent,
+        phase_at=row.phase_at,
+        outcome=row.outcome,
+        reason=row.reason,
+        on_failure=OnFailure(row.on_failure),
+        wipe=row.wipe,
+        files=files,
+    )
+
+
+def slot_values(slot: Slot) -> dict[str, Any]:
+    """All columns of a slot but its version."""
+    return {"id": slot.id, **{name: getattr(slot, name) for name in SLOT_FIELDS}, "params": dict(slot.params)}
+
+
+def hardware_values(machine: Machine) -> dict[str, Any]:
+    """All columns of a machine but its version."""
+    return {
+        "id": machine.id,
+        "slot_id": machine.slot.id,
+        "labels": dict(machine.labels),
+        "bmc_id": machine.bmc_id,
+        "install_id": machine.install.id if machine.install else None,
+        "vendor": machine.vendor,
+        "model": machine.model,
+        "serial": machine.serial,
+        "uuid": machine.uuid,
+        **progress_values(machine),
+    }
+
+
+def progress_values(machine: Machine) -> dict[str, Any]:
+    """The columns that ``put_progress`` may write."""
+    return {
+        "state": machine.state,
+        "state_reason": machine.state_reason,
+        "state_at": machine.state_at,
+        "firmware": machine.firmware,
+    }
+
+
+def install_values(machine_id: UUID, install: Install) -> dict[str, Any]:
+    """All columns of an install; its files are rows of their own."""
+    frozen = ("id", "role", "revision", "token_hash", "armed_at", "deadline", "max_attempts", "on_failure", "wipe")
+    return {
+        "machine_id": machine_id,
+        **{name: getattr(install, name) for name in frozen},
+        **counter_values(install),
+    }
+
+
+def counter_values(install: Install) -> dict[str, Any]:
+    """The columns of an install that change after arming; a release revokes the machine token."""
+    return {name: getattr(install, name) for name in (*COUNTERS, "machine_token_hash")}

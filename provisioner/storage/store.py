@@ -1,0 +1,115 @@
+"""The store: transactions over one database, and the snapshot of the inventory."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from sqlalchemy import Engine, func, insert, select
+
+from provisioner.domain.bmc import Bmc
+from provisioner.domain.events import Sighting
+from provisioner.domain.inventory import Inventory
+from provisioner.domain.ports import Events, Jobs, MachineRepository, Repository, Tokens
+from provisioner.domain.records import Credential, RoleRevision, User
+from provisioner.domain.subnet import Subnet
+from provisioner.storage import tables
+from provisioner.storage.accounts import TokenRows, UserRows
+from provisioner.storage.bmcs import BmcRows, CredentialRows
+from provisioner.storage.database import reading, writing
+from provisioner.storage.jobs import JobRows
+from provisioner.storage.machine_rows import load_machines
+from provisioner.storage.machines import MachineRows
+from provisioner.storage.secrets import Keyring
+from provisioner.storage.session import Session
+from provisioner.storage.subnets import SubnetRows, load_subnets
+from provisioner.storage.timeline import EventRows, put_sightings, read_sightings
+
+
+def utc_microseconds() -> int:
+    return time.time_ns() // 1000
+
+
+class SqlTransaction:
+    """Implements ``ports.Transaction``. ``seq``: once committed, the change that a feed must reach to show it."""
+
+    machines: MachineRepository
+    subnets: Repository[Subnet]
+    bmcs: Repository[Bmc]
+    credentials: Repository[Credential]
+    jobs: Jobs
+    users: Repository[User]
+    tokens: Tokens
+    events: Events
+
+    def __init__(self, session: Session, keyring: Keyring) -> None:
+        self._session = session
+        self.seq = 0
+        self.machines = MachineRows(session)
+        self.subnets = SubnetRows(session)
+        self.bmcs = BmcRows(session)
+        self.credentials = CredentialRows(session, keyring)
+        self.jobs = JobRows(session)
+        self.users = UserRows(session)
+        self.tokens = TokenRows(session)
+        self.events = EventRows(session)
+
+    @property
+    def actor(self) -> str:
+        return self._session.actor
+
+    @actor.setter
+    def actor(self, actor: str) -> None:
+        self._session.actor = actor
+
+    def put_role_revision(self, revision: RoleRevision) -> None:
+        """A revision is named by its content, so one that is there already is the same."""
+        if self.role_revision(revision.role, revision.revision) is not None:
+            return
+        self._session.touch()
+        values = {name: getattr(revision, name) for name in ("role", "revision", "files", "created_at")}
+        self._session.connection.execute(insert(tables.role_revisions).values(values))
+
+    def role_revision(self, role: str, revision: str) -> RoleRevision | None:
+        t = tables.role_revisions
+        query = select(t).where(t.c.role == role, t.c.revision == revision)
+        row = self._session.connection.execute(query).one_or_none()
+        return RoleRevision(row.role, row.revision, row.files, row.created_at) if row else None
+
+    def see(self, sightings: Iterable[Sighting]) -> None:
+        put_sightings(self._session, sightings)
+
+    def sightings(self, limit: int = 100) -> Sequence[Sighting]:
+        return read_sightings(self._session, limit)
+
+
+class SqlStore:
+    """Implements ``ports.Store`` on an engine from ``database.open_engine``. Threads may share it.
+
+    Writing transactions are serialised, over all processes; a transaction that waits longer than
+    ``database.BUSY_SECONDS`` for its turn raises StoreUnavailable. Use ``reading`` for what only looks.
+    """
+
+    def __init__(self, engine: Engine, keyring: Keyring, clock: Callable[[], int] = utc_microseconds) -> None:
+        self.engine = engine
+        self._keyring = keyring
+        self._clock = clock
+
+    @contextmanager
+    def transaction(self, actor: str) -> Iterator[SqlTransaction]:
+        with writing(self.engine) as connection:
+            session = Session(connection, actor, self._clock())
+            transaction = SqlTransaction(session, self._keyring)
+            yield transaction
+            transaction.seq = session.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[SqlTransaction]:
+        with reading(self.engine) as connection:
+            yield SqlTransaction(Session(connection, "", self._clock(), writable=False), self._keyring)
+
+    def inventory(self, *, files: bool = True) -> Inventory:
+        """A snapshot in one view. Compiled bytes only of installs that a boot may still ask for, or none."""
+        with reading(self.engine) as connection:
+            seq = connection.execute(select(func.max(tables.changes.c.seq))).scalar_one() or 0
+            machines = load_machines(connection, files="live" if files else "none")
+            return Inventory.build(machines, load_subnets(connection), seq)

@@ -1,0 +1,103 @@
+"""Events and sightings: what happened, and which MACs were seen."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, delete, func, insert, select, update
+
+from provisioner.domain.events import Event, Kind, Sighting
+from provisioner.domain.machine import Phase
+from provisioner.storage import tables
+from provisioner.storage.session import Session
+
+SIGHTINGS_KEPT = 20_000
+"""A flood of invented MACs pushes out the oldest sightings instead of filling the disk."""
+
+
+class EventRows:
+    """Implements ``ports.Events``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._run = session.connection.execute
+
+    def add(self, event: Event) -> None:
+        """An event without an actor gets the transaction's."""
+        self._session.touch()
+        self._run(
+            insert(tables.events).values(
+                kind=event.kind,
+                message=event.message,
+                at=event.at,
+                machine_id=event.machine_id,
+                mac=event.mac,
+                phase=event.phase,
+                actor=event.actor or self._session.actor,
+                data=dict(event.data),
+            )
+        )
+
+    def list(
+        self, *, machine_id: UUID | None = None, after: int = 0, before: int | None = None, limit: int = 100
+    ) -> Sequence[Event]:
+        t = tables.events
+        query = select(t).limit(limit)
+        if machine_id is not None:
+            query = query.where(t.c.machine_id == machine_id)
+        if before is not None:
+            query = query.where(t.c.id < before)
+        query = query.where(t.c.id > after).order_by(t.c.id) if after else query.order_by(t.c.id.desc())
+        return [_event(row) for row in self._run(query)]
+
+    def latest(self, machine_ids: Iterable[UUID]) -> Mapping[UUID, Event]:
+        t = tables.events
+        newest = select(func.max(t.c.id)).where(t.c.machine_id.in_(list(machine_ids))).group_by(t.c.machine_id)
+        return {row.machine_id: _event(row) for row in self._run(select(t).where(t.c.id.in_(newest)))}
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(
+        kind=Kind(row.kind),
+        message=row.message,
+        at=row.at,
+        machine_id=row.machine_id,
+        mac=row.mac,
+        phase=Phase(row.phase) if row.phase else None,
+        actor=row.actor,
+        data=row.data,
+        id=row.id,
+    )
+
+
+def put_sightings(session: Session, sightings: Iterable[Sighting]) -> None:
+    """Note when and where each MAC was seen last; keeps the newest ``SIGHTINGS_KEPT``."""
+    t = tables.sightings
+    run = session.connection.execute
+    added = False
+    for seen in sightings:
+        session.touch()
+        here = (t.c.mac == seen.mac) & (t.c.source == seen.source)
+        moved = update(t).where(here).values(last_at=seen.at, detail=seen.detail, count=t.c.count + 1)
+        if run(moved).rowcount == 0:
+            run(
+                insert(t).values(
+                    mac=seen.mac,
+                    source=seen.source,
+                    first_at=seen.at,
+                    last_at=seen.at,
+                    count=1,
+                    detail=seen.detail,
+                )
+            )
+            added = True
+    if added and run(select(func.count()).select_from(t)).scalar_one() > SIGHTINGS_KEPT:
+        oldest_kept = select(t.c.last_at).order_by(t.c.last_at.desc()).offset(SIGHTINGS_KEPT - 1).limit(1)
+        run(delete(t).where(t.c.last_at < oldest_kept.scalar_subquery()))
+
+
+def read_sightings(session: Session, limit: int) -> Sequence[Sighting]:
+    """The newest first."""
+    t = tables.sightings
+    rows = session.connection.execute(select(t).order_by(t.c.last_at.desc(), t.c.mac).limit(limit))
+    return [Sighting(row.mac, row.source, row.last_at, row.detail) for row in rows]
