@@ -1,8 +1,8 @@
 """Arm, and the other transitions that an operator asks for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from provisioner.actions.enrol import record_state
 from provisioner.domain import lifecycle
@@ -97,13 +97,13 @@ def accept(store: Store, ref: str, *, actor: str, now: int) -> Machine:
     return _transition(store, ref, lifecycle.accepted, actor, now)
 
 
-def expire(store: Store, *, now: int) -> list[Machine]:
-    """Move every machine that is past its deadline or has stalled; the watchdog calls it."""
+def expire(store: Store, ids: Iterable[UUID], *, now: int) -> list[Machine]:
+    """Move those of these machines that are past their deadline or have stalled; the watchdog calls it."""
     late = []
     with store.transaction("watchdog") as tx:
-        for machine in tx.machines.list():
-            after = lifecycle.overdue(machine, now)
-            if after is not None:
+        for machine in (tx.machines.find(str(machine_id)) for machine_id in ids):
+            after = lifecycle.overdue(machine, now) if machine else None
+            if machine and after:
                 tx.machines.put_progress(after)
                 record_state(tx, machine, after, now)
                 late.append(after)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from provisioner.domain.errors import InvalidValue, Refused
@@ -61,7 +61,7 @@ class Plan:
         """Plain data for files and the API."""
         return {
             "basis": self.basis,
-            "rows": [{slot: getattr(row, slot) for slot in Assignment.__slots__} for row in self.rows],
+            "rows": [asdict(row) for row in self.rows],
         }
 
 

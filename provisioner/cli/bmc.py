@@ -1,0 +1,77 @@
+"""``provisioner bmc``: the doors to the servers' power and identity."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from provisioner.actions import bmcs, power
+from provisioner.cli import session
+from provisioner.cli.machine import finish
+
+app = typer.Typer(help="BMCs: list them, and read who their servers are.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command(epilog="Example: `provisioner bmc add 10.12.200.17 --user admin --password-stdin < password`")
+def add(
+    address: Annotated[str, typer.Argument(help="IP address of the BMC.")],
+    user: Annotated[str, typer.Option(help="User name.")] = "",
+    password_stdin: Annotated[bool, typer.Option(help="Read the password from standard input.")] = False,
+    protocol: Annotated[str, typer.Option(help="ipmi.")] = "ipmi",
+    port: Annotated[int | None, typer.Option(help="Default 623.")] = None,
+    chassis: Annotated[str, typer.Option(help="Chassis it hangs on.")] = "",
+) -> None:
+    """List a BMC with its login. The password never stands on a command line."""
+    fields = {"address": address, "user": user, "protocol": protocol, "port": port, "chassis": chassis}
+    if user:
+        fields["password"] = (
+            sys.stdin.readline().rstrip("\r\n")
+            if password_stdin
+            else typer.prompt(f"Password of {user} at {address}", hide_input=True)
+        )
+    with session.house() as house:
+        made = bmcs.add_bmc(house.store, fields, actor=session.actor(), now=session.now())
+    session.say(f"BMC {made.address} listed; `provisioner bmc harvest` reads who its server is")
+
+
+@app.command("list", epilog="Example: `provisioner bmc list --json`")
+def list_bmcs(json: Json = False) -> None:
+    """List BMCs and the machines behind them."""
+    with session.house() as house, house.store.transaction(session.actor()) as tx:
+        machines = {m.bmc_id: m.name for m in tx.machines.list() if m.bmc_id}
+        rows = [
+            {
+                "address": bmc.address,
+                "protocol": bmc.protocol,
+                "port": bmc.port,
+                "chassis": bmc.chassis,
+                "login": "yes" if bmc.credential_id else "none",
+                "machine": machines.get(bmc.id, ""),
+            }
+            for bmc in tx.bmcs.list()
+        ]
+    if json:
+        session.show_json(rows)
+    else:
+        columns = ("address", "protocol", "port", "chassis", "login", "machine")
+        session.show_table(columns, rows, "no BMCs; `provisioner bmc add ADDRESS --user U --password-stdin`")
+
+
+@app.command(epilog="Example: `provisioner bmc harvest`")
+def harvest(
+    addresses: Annotated[list[str] | None, typer.Argument(metavar="[ADDRESS...]", help="Default: all.")] = None,
+    json: Json = False,
+) -> None:
+    """Ask the BMCs who their servers are: model, serial, MACs. Adds; overwrites nothing an operator set."""
+    with session.house() as house:
+        job = power.enqueue_harvest(house.store, addresses or None, actor=session.actor(), now=session.now())
+        finish(house.finish(job), json)
+
+
+@app.command(epilog="Example: `provisioner bmc remove 10.12.200.17`")
+def remove(address: Annotated[str, typer.Argument(help="IP address of the BMC.")]) -> None:
+    """Forget a BMC and its login."""
+    with session.house() as house:
+        bmcs.remove_bmc(house.store, address, actor=session.actor(), now=session.now())
+    session.say(f"BMC {address} removed")

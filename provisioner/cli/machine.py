@@ -1,0 +1,341 @@
+"""``provisioner machine``: the inventory, and what is asked of machines."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from provisioner.actions import arm as arming
+from provisioner.actions import enrol, inventory_file, power
+from provisioner.cli import session
+from provisioner.domain.errors import Refused
+from provisioner.domain.events import Event, Kind
+from provisioner.domain.inventory import slot_order
+from provisioner.domain.machine import Machine
+from provisioner.domain.records import Job
+
+app = typer.Typer(help="Machines: list, edit, import, arm, install, power, events.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Ref = Annotated[str, typer.Argument(metavar="MACHINE", help="Name, id, MAC or address.")]
+Refs = Annotated[list[str], typer.Argument(metavar="MACHINE...", help="Names, ids, MACs or addresses.")]
+COLUMNS = ("name", "state", "phase", "ip", "mac", "role", "rack", "unit", "reason")
+
+
+def as_dict(machine: Machine, bmc: str = "") -> dict[str, Any]:
+    """A machine as the commands print it."""
+    install = machine.install
+    return {
+        "id": str(machine.id),
+        **enrol.stated(machine),
+        "bmc": bmc,
+        "uuid": str(machine.uuid or ""),
+        "firmware": machine.firmware,
+        "state": machine.state.value,
+        "reason": machine.state_reason,
+        "phase": install.phase.value if install and install.phase else "",
+        "percent": install.percent if install else None,
+        "attempts": install.attempts if install else 0,
+        "version": machine.version,
+    }
+
+
+@app.command("list", epilog="Example: `provisioner machine list --state failed --json`")
+def list_machines(
+    state: Annotated[str, typer.Option(help="Only this state.")] = "",
+    role: Annotated[str, typer.Option(help="Only this role.")] = "",
+    json: Json = False,
+) -> None:
+    """List machines in the order of their slots."""
+    with session.house() as house, house.store.transaction(session.actor()) as tx:
+        bmcs = {bmc.id: bmc.address for bmc in tx.bmcs.list()}
+        machines = sorted(tx.machines.list(), key=slot_order)
+    rows = [
+        as_dict(m, bmcs.get(m.bmc_id, "") if m.bmc_id else "")
+        for m in machines
+        if (not state or m.state == state) and (not role or m.slot.role == role)
+    ]
+    if json:
+        session.show_json(rows)
+    else:
+        session.show_table(
+            COLUMNS, rows, "no machines; `provisioner machine add --name node-01 --mac 52:54:00:12:34:56`"
+        )
+
+
+@app.command(epilog="Example: `provisioner machine show node-01`")
+def show(machine: Ref, json: Json = False) -> None:
+    """Show one machine."""
+    with session.house() as house, house.store.transaction(session.actor()) as tx:
+        found = tx.machines.get(machine)
+        bmc = tx.bmcs.find(str(found.bmc_id)) if found.bmc_id else None
+    row = as_dict(found, bmc.address if bmc else "")
+    if json:
+        session.show_json(row)
+        return
+    for key, value in row.items():
+        if value not in ("", None, {}):
+            session.say(f"{key:10} {value}")
+
+
+@app.command(epilog="Example: `provisioner machine add --name node-01 --mac 52:54:00:12:34:56 --ip 10.12.1.17`")
+def add(
+    name: Annotated[str, typer.Option(help="Host name.")],
+    mac: Annotated[str, typer.Option(help="MAC of the boot NIC; several separated by ';'.")],
+    ip: Annotated[str, typer.Option(help="Address; several by ';' in the order of the MACs.")] = "",
+    role: Annotated[str, typer.Option(help="Role.")] = "",
+    rack: Annotated[str, typer.Option(help="Rack.")] = "",
+    unit: Annotated[int | None, typer.Option(help="Height unit.")] = None,
+    cluster: Annotated[str, typer.Option(help="Cluster.")] = "",
+    bmc: Annotated[str, typer.Option(help="Address of its BMC.")] = "",
+    labels: Annotated[str, typer.Option(help="k=v;k2=v2")] = "",
+    params: Annotated[str, typer.Option(help="Role parameters, JSON.")] = "",
+    json: Json = False,
+) -> None:
+    """List a machine."""
+    given = {
+        "name": name,
+        "mac": mac,
+        "ip": ip,
+        "role": role,
+        "rack": rack,
+        "unit": unit,
+        "cluster": cluster,
+        "bmc": bmc,
+        "labels": labels,
+        "params": params,
+    }
+    fields = {key: value for key, value in given.items() if value not in ("", None)}
+    with session.house() as house:
+        made = enrol.add_machine(
+            house.store, fields, actor=session.actor(), now=session.now(), roles=house.role_names()
+        )
+    if json:
+        session.show_json(as_dict(made, bmc))
+    else:
+        session.say(f"{made.name}: {enrol.describe(made)}; {made.state}")
+
+
+@app.command("set", epilog="Example: `provisioner machine set node-01 --role simple --ip 10.12.1.18`")
+def set_fields(
+    machine: Ref,
+    name: Annotated[str | None, typer.Option(help="New host name.")] = None,
+    mac: Annotated[str | None, typer.Option(help="MACs, boot NIC first.")] = None,
+    ip: Annotated[str | None, typer.Option(help="Addresses; '' removes.")] = None,
+    role: Annotated[str | None, typer.Option(help="Role; '' removes.")] = None,
+    rack: Annotated[str | None, typer.Option(help="Rack.")] = None,
+    unit: Annotated[str | None, typer.Option(help="Height unit.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="Cluster.")] = None,
+    bmc: Annotated[str | None, typer.Option(help="Address of its BMC; '' removes.")] = None,
+    labels: Annotated[str | None, typer.Option(help="k=v;k2=v2, replaces all.")] = None,
+    params: Annotated[str | None, typer.Option(help="Role parameters, JSON, replaces all.")] = None,
+    json: Json = False,
+) -> None:
+    """Change what is stated of a machine; fields not named stay."""
+    given = {
+        "name": name,
+        "mac": mac,
+        "ip": ip,
+        "role": role,
+        "rack": rack,
+        "unit": unit,
+        "cluster": cluster,
+        "bmc": bmc,
+        "labels": labels,
+        "params": params,
+    }
+    fields = {key: value for key, value in given.items() if value is not None}
+    if not fields:
+        raise Refused("nothing to change", "name a field, like --role simple")
+    with session.house() as house:
+        changed = enrol.change_machine(
+            house.store, machine, fields, actor=session.actor(), now=session.now(), roles=house.role_names()
+        )
+    if json:
+        session.show_json(as_dict(changed))
+    else:
+        session.say(f"{changed.name}: {enrol.describe(changed)}; {changed.state}")
+
+
+@app.command(epilog="Example: `provisioner machine remove node-01`")
+def remove(machine: Ref) -> None:
+    """Forget a machine and free its addresses."""
+    with session.house() as house:
+        enrol.remove_machine(house.store, machine, actor=session.actor(), now=session.now())
+    session.say(f"{machine} removed")
+
+
+@app.command(
+    "import",
+    epilog="Example: `provisioner machine import rack1.csv`; columns: name,mac,ip,role,rack,unit,bmc,labels",
+)
+def import_file(
+    file: Annotated[Path, typer.Argument(help="CSV or YAML; '-' reads CSV from standard input.")],
+    json: Json = False,
+) -> None:
+    """Add and change machines from a file: all of it, or nothing."""
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Refused(f"file {str(file)!r} cannot be read ({error.strerror})", "check the path") from error
+    except UnicodeDecodeError as error:
+        raise Refused(f"file {str(file)!r} is not UTF-8 text", "save it as CSV in UTF-8") from error
+    parse = inventory_file.parse_yaml if file.suffix in (".yaml", ".yml") else inventory_file.parse_csv
+    rows = parse(text)
+    with session.house() as house:
+        done = inventory_file.import_machines(
+            house.store, rows, actor=session.actor(), now=session.now(), roles=house.role_names()
+        )
+    if json:
+        session.show_json({"added": done.added, "changed": done.changed, "unchanged": done.unchanged})
+    else:
+        session.say(f"{len(done.added)} added, {len(done.changed)} changed, {done.unchanged} unchanged")
+
+
+@app.command(epilog="Example: `provisioner machine export --format yaml > inventory.yaml`")
+def export(format: Annotated[str, typer.Option(help="csv or yaml.")] = "csv") -> None:  # noqa: A002
+    """Print the inventory as a file that imports back to the same."""
+    if format not in ("csv", "yaml"):
+        raise typer.BadParameter(f"format {format!r} is not known; choose csv or yaml")
+    with session.house() as house:
+        rows = inventory_file.export_rows(house.store, session.actor())
+    text = inventory_file.to_csv(rows) if format == "csv" else inventory_file.to_yaml(rows)
+    sys.stdout.write(text)
+
+
+@app.command(epilog="Example: `provisioner machine arm node-01 --hours 4`")
+def arm(
+    machines: Refs,
+    hours: Annotated[float | None, typer.Option(help="How long it may wait for its netboot.")] = None,
+    wipe: Annotated[bool, typer.Option(help="Foreign data on the install disk may be lost.")] = False,
+) -> None:
+    """Freeze what each machine will be told; its next netboot installs."""
+    with session.house() as house:
+        for ref in machines:
+            armed = arming.arm(
+                house.store,
+                house.compiler,
+                house.keyring.token_key,
+                ref,
+                actor=session.actor(),
+                now=session.now(),
+                hours=hours or house.settings.arm_hours,
+                wipe=wipe,
+            )
+            session.say(f"{armed.name}: {armed.state}, {armed.state_reason}")
+
+
+@app.command(epilog="Example: `provisioner machine disarm node-01`")
+def disarm(machines: Refs) -> None:
+    """Void an armed install."""
+    with session.house() as house:
+        for ref in machines:
+            after = arming.disarm(house.store, ref, actor=session.actor(), now=session.now())
+            session.say(f"{after.name}: {after.state}")
+
+
+@app.command(epilog="Example: `provisioner machine release node-01`")
+def release(machines: Refs) -> None:
+    """Give machines back: no install, no tokens; their disks are left alone."""
+    with session.house() as house:
+        for ref in machines:
+            after = arming.release(house.store, ref, actor=session.actor(), now=session.now())
+            session.say(f"{after.name}: {after.state}")
+
+
+@app.command(epilog="Example: `provisioner machine install node-01 node-02`")
+def install(
+    machines: Refs,
+    hours: Annotated[float | None, typer.Option(help="How long it may wait for its netboot.")] = None,
+    wipe: Annotated[bool, typer.Option(help="Foreign data on the install disk may be lost.")] = False,
+    json: Json = False,
+) -> None:
+    """Arm, then power-cycle to the network over the BMC."""
+    with session.house() as house:
+        job = power.enqueue_install(
+            house.store,
+            house.compiler,
+            house.keyring.token_key,
+            machines,
+            actor=session.actor(),
+            now=session.now(),
+            hours=hours or house.settings.arm_hours,
+            wipe=wipe,
+        )
+        finish(house.finish(job), json)
+
+
+@app.command("power", epilog="Example: `provisioner machine power on node-01 node-02`")
+def power_machines(
+    operation: Annotated[str, typer.Argument(help="on, off, cycle, reset or status.")],
+    machines: Refs,
+    json: Json = False,
+) -> None:
+    """Switch machines over their BMCs."""
+    with session.house() as house:
+        job = power.enqueue(house.store, machines, operation, actor=session.actor(), now=session.now())
+        finish(house.finish(job), json)
+
+
+def finish(job: Job, json: bool) -> None:
+    """Print a job's results; exit 1 if all failed, 3 if some did."""
+    if json:
+        session.show_json({"job": str(job.id), "state": job.state, "result": list(job.result.values())})
+    else:
+        for result in job.result.values():
+            (session.say if result["ok"] else session.warn)(f"{result['name']}: {result['said']}")
+    if job.state != "done":
+        raise typer.Exit(3 if job.state == "partly" else 1)
+
+
+@app.command(epilog="Example: `provisioner machine events node-01 --limit 20`")
+def events(
+    machine: Annotated[str, typer.Argument(metavar="[MACHINE]", help="Default: all machines.")] = "",
+    limit: Annotated[int, typer.Option(help="How many of the newest.")] = 50,
+    json: Json = False,
+) -> None:
+    """What happened, with reasons, oldest first."""
+    with session.house() as house, house.store.transaction(session.actor()) as tx:
+        machine_id = tx.machines.get(machine).id if machine else None
+        found = list(reversed(tx.events.list(machine_id=machine_id, limit=limit)))
+    if json:
+        session.show_json([event_dict(event) for event in found])
+        return
+    for event in found:
+        session.say(
+            f"{_when(event.at)}  {event.kind:16} {event.message}" + (f"  [{event.actor}]" if event.actor else "")
+        )
+
+
+@app.command(epilog="Example: `provisioner machine log node-01`")
+def log(machine: Ref) -> None:
+    """The install log that the machine sent last."""
+    with session.house() as house, house.store.transaction(session.actor()) as tx:
+        found = tx.machines.get(machine)
+        logs = [e for e in tx.events.list(machine_id=found.id, limit=1000) if e.kind is Kind.REPORT_LOG]
+    if not logs:
+        raise Refused(
+            f"machine {found.name} has sent no log", "it sends one at the end of an install or on failure"
+        )
+    session.say(str(logs[0].data.get("text", "")).rstrip())
+
+
+def event_dict(event: Event) -> dict[str, Any]:
+    """An event as the commands print it."""
+    return {
+        "id": event.id,
+        "at": _when(event.at),
+        "kind": event.kind.value,
+        "machine_id": str(event.machine_id or ""),
+        "mac": str(event.mac or ""),
+        "phase": event.phase.value if event.phase else "",
+        "actor": event.actor,
+        "message": event.message,
+        "data": {key: value for key, value in event.data.items() if key != "text"},
+    }
+
+
+def _when(at: int) -> str:
+    return datetime.fromtimestamp(at / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"

@@ -1,0 +1,51 @@
+"""``provisioner serve``: the appliance itself."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from provisioner import services, supervise
+from provisioner.actions import accounts
+from provisioner.cli import session
+from provisioner.domain.errors import Refused, StoreUnavailable
+from provisioner.domain.events import Event, Kind
+from provisioner.wiring import House, clock
+
+EXAMPLE = "Example: `provisioner serve --interface eth1`"
+
+
+def serve(
+    interface: Annotated[str | None, typer.Option(help="Serve this wire; overrides the settings file.")] = None,
+    only: Annotated[str | None, typer.Option(help="Run one service: packets, web, images or bmc.")] = None,
+) -> None:
+    """Serve DHCP, TFTP, the machines, the page and the images until stopped."""
+    settings = session.settings(interface=interface)
+    if only is not None:
+        services.run(only, settings)
+        return
+    with House.open(settings) as house:
+        services.check(settings)
+        link = accounts.first_login_link(house.store, clock())
+
+        def failed(service: str, code: int) -> None:
+            message = f"service {service} ended by itself (exit {code}) and is started again; see the log"
+            try:
+                with house.store.transaction("appliance") as tx:
+                    tx.events.add(Event(Kind.SERVICE, message, clock(), actor="appliance"))
+            except (StoreUnavailable, Refused) as error:
+                session.warn(f"provisioner: {message} (not recorded: {error})")
+
+        _greet(settings, link)
+        raise typer.Exit(
+            supervise.run(session.config_file(), interface, services.inherited_sockets(settings), failed)
+        )
+
+
+def _greet(settings: services.Settings, link: str | None) -> None:
+    for wire in settings.wires:
+        print(f"serving {wire.name} ({services.address_of(wire)}), DHCP {wire.dhcp}", file=sys.stderr)
+    page = services.page_url(settings)
+    print(f"page: {page}", file=sys.stderr)
+    if link:
+        print(f"first login (valid once): {page}{link}", file=sys.stderr)

@@ -1,0 +1,85 @@
+"""One command's view of the appliance: settings, the house, who asks, and how answers are printed."""
+
+import getpass
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from provisioner import settings as configuration
+from provisioner.settings import Settings
+from provisioner.wiring import House
+
+_file: Path | None = None
+
+
+def use(config: Path | None) -> None:
+    """Remember ``--config``; parsed once, before any command runs."""
+    global _file  # noqa: PLW0603 - one command line a process
+    _file = config
+
+
+def config_file() -> Path | None:
+    return _file
+
+
+def settings(**overrides: Any) -> Settings:
+    return configuration.load(_file, **overrides)
+
+
+def house() -> House:
+    """The appliance's inventory and parts, migrated if it is fresh."""
+    return House.open(settings())
+
+
+def actor() -> str:
+    """Who asks, for the timeline and the audit."""
+    return f"cli:{os.environ.get('SUDO_USER') or getpass.getuser()}"
+
+
+def now() -> int:
+    """UTC microseconds."""
+    return time.time_ns() // 1000
+
+
+def say(text: str) -> None:
+    print(text)
+
+
+def warn(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def show_json(data: Any) -> None:
+    print(json.dumps(data, indent=2, default=str, ensure_ascii=False))
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], empty: str) -> None:
+    """A table; ``empty`` teaches the next step when there is nothing to show."""
+    rows = list(rows)
+    if not rows:
+        say(empty)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column.replace("_", " ").upper(), overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    # Piped output must not be cut at 80 columns.
+    Console(width=None if sys.stdout.isatty() else 240, highlight=False, markup=False).print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return ";".join(f"{key}={item}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ";".join(map(str, value))
+    return str(value)

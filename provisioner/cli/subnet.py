@@ -1,0 +1,120 @@
+"""``provisioner subnet``: prefixes, gateways and policies."""
+
+from typing import Annotated, Any
+
+import typer
+
+from provisioner.actions import subnets
+from provisioner.cli import session
+from provisioner.domain.errors import Refused
+from provisioner.domain.subnet import Subnet
+
+app = typer.Typer(help="Subnets: addressing, and policy for machines that are not listed.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Prefix = Annotated[str, typer.Argument(metavar="PREFIX", help="Like 10.12.1.0/24.")]
+Gateway = Annotated[str | None, typer.Option(help="Default gateway; '' for none.")]
+Dns = Annotated[str | None, typer.Option(help="DNS servers, separated by commas.")]
+Ntp = Annotated[str | None, typer.Option(help="Time servers, separated by commas.")]
+Domain = Annotated[str | None, typer.Option(help="Domain name.")]
+Vlan = Annotated[str | None, typer.Option(help="VLAN id.")]
+Unknown = Annotated[str | None, typer.Option(help="Unlisted machines: ignore, address, enrol or approve.")]
+Lease = Annotated[int | None, typer.Option(help="Lease time in seconds.")]
+
+
+def as_dict(subnet: Subnet) -> dict[str, Any]:
+    """A subnet as the commands print it."""
+    return {
+        "prefix": str(subnet.prefix),
+        "gateway": str(subnet.gateway or ""),
+        "dns": [str(ip) for ip in subnet.dns],
+        "ntp": [str(ip) for ip in subnet.ntp],
+        "domain": subnet.domain,
+        "vlan": subnet.vlan,
+        "unknown": subnet.unknown.value,
+        "arm": subnet.arm,
+        "lease_seconds": subnet.lease_seconds,
+        "version": subnet.version,
+    }
+
+
+@app.command(epilog="Example: `provisioner subnet add 10.12.1.0/24 --gateway 10.12.1.1 --dns 10.12.1.1`")
+def add(
+    prefix: Prefix,
+    gateway: Gateway = None,
+    dns: Dns = None,
+    ntp: Ntp = None,
+    domain: Domain = None,
+    vlan: Vlan = None,
+    unknown: Unknown = None,
+    lease_seconds: Lease = None,
+) -> None:
+    """Add a subnet."""
+    fields = _given(gateway, dns, ntp, domain, vlan, unknown, lease_seconds)
+    with session.house() as house:
+        made = subnets.put_subnet(
+            house.store, prefix, fields, actor=session.actor(), now=session.now(), create=True
+        )
+    session.say(f"{made.prefix}: {subnets.describe(made)}")
+
+
+@app.command("set", epilog="Example: `provisioner subnet set 10.12.1.0/24 --unknown enrol`")
+def set_fields(
+    prefix: Prefix,
+    gateway: Gateway = None,
+    dns: Dns = None,
+    ntp: Ntp = None,
+    domain: Domain = None,
+    vlan: Vlan = None,
+    unknown: Unknown = None,
+    lease_seconds: Lease = None,
+) -> None:
+    """Change a subnet; fields not named stay."""
+    fields = _given(gateway, dns, ntp, domain, vlan, unknown, lease_seconds)
+    if not fields:
+        raise Refused("nothing to change", "name a field, like --gateway 10.12.1.1")
+    with session.house() as house:
+        with house.store.transaction(session.actor()) as tx:
+            tx.subnets.get(prefix)
+        made = subnets.put_subnet(house.store, prefix, fields, actor=session.actor(), now=session.now())
+    session.say(f"{made.prefix}: {subnets.describe(made)}")
+
+
+@app.command("list", epilog="Example: `provisioner subnet list --json`")
+def list_subnets(json: Json = False) -> None:
+    """List subnets."""
+    with session.house() as house, house.store.transaction(session.actor()) as tx:
+        rows = [as_dict(subnet) for subnet in tx.subnets.list()]
+    if json:
+        session.show_json(rows)
+    else:
+        columns = ("prefix", "gateway", "dns", "domain", "vlan", "unknown", "lease_seconds")
+        session.show_table(columns, rows, "no subnets; `provisioner subnet add 10.12.1.0/24 --gateway 10.12.1.1`")
+
+
+@app.command(epilog="Example: `provisioner subnet remove 10.12.1.0/24`")
+def remove(prefix: Prefix) -> None:
+    """Forget a subnet that no machine has an address in."""
+    with session.house() as house:
+        subnets.remove_subnet(house.store, prefix, actor=session.actor(), now=session.now())
+    session.say(f"{prefix} removed")
+
+
+def _given(
+    gateway: str | None,
+    dns: str | None,
+    ntp: str | None,
+    domain: str | None,
+    vlan: str | None,
+    unknown: str | None,
+    lease_seconds: int | None,
+) -> dict[str, Any]:
+    values = {
+        "gateway": gateway,
+        "dns": dns,
+        "ntp": ntp,
+        "domain": domain,
+        "vlan": vlan,
+        "unknown": unknown,
+        "lease_seconds": lease_seconds,
+    }
+    return {key: value for key, value in values.items() if value is not None}

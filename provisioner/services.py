@@ -1,0 +1,315 @@
+"""The four services, each in a process of its own: packets, web, images, bmc."""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
+from ipaddress import IPv4Address, ip_address
+from typing import Any
+
+import structlog
+import uvicorn
+
+from provisioner.actions import arm, power
+from provisioner.actions.replay import replay
+from provisioner.dhcp.server import DhcpServer
+from provisioner.dhcp.server import Wire as DhcpWire
+from provisioner.domain import lifecycle
+from provisioner.domain.errors import Refused, StoreUnavailable
+from provisioner.images import server as image_server
+from provisioner.settings import InterfaceSettings, Settings
+from provisioner.storage.feed import ChangeFeed
+from provisioner.storage.journal import Journal
+from provisioner.storage.observer import EventWriter
+from provisioner.tftp.server import Limits, TftpServer
+from provisioner.web.machines import create_machines_app
+from provisioner.web.neighbours import address_on, neighbour
+from provisioner.web.parts import Parts
+from provisioner.web.people import create_people_app
+from provisioner.wiring import House, clock
+
+log = structlog.get_logger()
+_WATCHDOG_SECONDS = 5.0
+_MACHINES_PORT = 80
+_IMAGES_PORT = 8081
+
+
+def run(name: str, settings: Settings) -> None:
+    """Run one service until SIGTERM or SIGINT. Raises Refused."""
+    services: dict[str, Callable[[Settings, threading.Event], None]] = {
+        "packets": packets,
+        "web": web,
+        "images": images,
+        "bmc": bmc,
+    }
+    if name not in services:
+        raise Refused(f"service {name!r} is not known", f"choose one of {', '.join(services)}")
+    configure_logging(settings, name)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    services[name](settings, stop)
+
+
+def check(settings: Settings) -> None:
+    """Refuse now, in one sentence, what every service would stumble over."""
+    if not settings.wires:
+        raise Refused("no interface is configured", "name the wire: `provisioner serve --interface eth1`")
+    for wire in settings.wires:
+        address_of(wire)
+
+
+def address_of(wire: InterfaceSettings) -> IPv4Address:
+    """Our address on a wire: the configured one, else the interface's first IPv4 address."""
+    if wire.name not in {name for _, name in socket.if_nameindex()}:
+        known = ", ".join(name for _, name in socket.if_nameindex() if name != "lo")
+        raise Refused(f"interface {wire.name!r} does not exist", f"interfaces here: {known}")
+    found = wire.address or address_on(wire.name)
+    if found is None:
+        raise Refused(
+            f"interface {wire.name} has no IPv4 address", f"`ip addr add 10.12.1.2/24 dev {wire.name}` first"
+        )
+    return found
+
+
+def packets(settings: Settings, stop: threading.Event) -> None:
+    """DHCP and TFTP: the only service with raw and low-port rights."""
+    with ExitStack() as stack:
+        house = stack.enter_context(House.open(settings))
+        feed = _feed(stack, house, "packets", files=False)
+        observer = _observer(stack, house, "packets")
+        loaders = (
+            frozenset(path.name for path in settings.loaders.iterdir())
+            if settings.loaders.is_dir()
+            else frozenset()
+        )
+        wires = [
+            DhcpWire(name=wire.name, address=address_of(wire), mode=wire.dhcp)
+            for wire in settings.wires
+            if wire.dhcp != "off"
+        ]
+        listen = [(address_of(wire), settings.tftp.port) for wire in settings.wires]
+        ports = (settings.tftp.first_port, settings.tftp.last_port) if settings.tftp.first_port else None
+        limits = Limits(sessions=settings.tftp.max_sessions, ports=ports)
+        dhcp = DhcpServer(wires, feed, observer, loaders=loaders, clock=clock)
+        tftp = TftpServer(settings.loaders, listen, feed, observer, limits=limits, now=clock)
+        threads = [threading.Thread(target=each.run, name=name) for name, each in (("dhcp", dhcp), ("tftp", tftp))]
+        for thread in threads:
+            thread.start()
+        log.info("packets served", wires=[wire.name for wire in wires])
+        while not stop.wait(0.5):
+            if not all(thread.is_alive() for thread in threads):
+                break
+        dhcp.stop()
+        tftp.stop(grace=5.0)
+        for thread in threads:
+            thread.join()
+        if not stop.is_set():
+            raise Refused("a packet loop ended by itself", "see the log; the supervisor starts it again")
+
+
+def web(settings: Settings, stop: threading.Event) -> None:
+    """The page and API for people, and what machines ask for."""
+    with ExitStack() as stack:
+        house = stack.enter_context(House.open(settings))
+        feed = _feed(stack, house, "web", files=True)
+        journal = Journal(settings.data_dir / "journal.jsonl")
+        parts = Parts(
+            store=house.store,
+            snapshot=feed,
+            observer=_observer(stack, house, "web"),
+            compiler=house.compiler,
+            journal=journal,
+            token_key=house.keyring.token_key,
+            clock=clock,
+            neighbour=neighbour,
+            loaders=settings.loaders,
+            roles=house.role_names,
+            arm_hours=settings.arm_hours,
+            wires=tuple((wire.name, address_of(wire)) for wire in settings.wires),
+        )
+        watchdog = threading.Thread(target=_watch, args=(house, feed, journal, stop), name="watchdog")
+        watchdog.start()
+        sockets = [(create_people_app(parts), people_socket(settings))]
+        sockets += [(create_machines_app(parts), sock) for sock in machine_sockets(settings)]
+        asyncio.run(_serve_apps(sockets, stop))
+        stop.set()
+        watchdog.join()
+
+
+def images(settings: Settings, stop: threading.Event) -> None:
+    """Bulk files by kernel sendfile, on the stock asyncio loop (uvloop has no sendfile)."""
+    with ExitStack() as stack:
+        house = stack.enter_context(House.open(settings))
+        feed = _feed(stack, house, "images", files=False)
+        observer = _observer(stack, house, "images")
+        app = image_server.create_app(house.images, settings.data_dir / "payload", feed, observer, clock)
+        socks = [
+            _listening(*_host_port(settings.images.listen, str(address_of(wire)), _IMAGES_PORT), "images.listen")
+            for wire in (settings.wires if not settings.images.listen else settings.wires[:1])
+        ]
+        asyncio.run(image_server.serve(app, socks, stop))
+
+
+def bmc(settings: Settings, stop: threading.Event) -> None:
+    """Power, boot device and harvest jobs."""
+    with ExitStack() as stack:
+        house = stack.enter_context(House.open(settings))
+        pool = house.bmc_pool(size=8)
+        while not stop.is_set():
+            try:
+                idle = power.work(house.store, pool, clock) is None
+            except StoreUnavailable as error:
+                log.warning("database away, jobs wait", error=str(error))
+                idle = True
+            if idle:
+                stop.wait(0.2)
+
+
+def inherited_sockets(settings: Settings) -> Sequence[int]:
+    """Descriptors that the web service must inherit (``people.listen = "fd:N"``)."""
+    listen = settings.people.listen
+    return (int(listen.removeprefix("fd:")),) if listen.startswith("fd:") else ()
+
+
+def page_url(settings: Settings) -> str:
+    """Where a person finds the page."""
+    listen = settings.people.listen
+    if listen.startswith("fd:"):
+        with socket.socket(fileno=int(listen.removeprefix("fd:"))) as sock:
+            host, port = sock.getsockname()[:2]
+            sock.detach()
+    else:
+        host, port = _host_port(listen, "0.0.0.0", 8080)  # noqa: S104
+    if ip_address(host).is_unspecified:
+        host = str(address_of(settings.wires[0])) if settings.wires else "127.0.0.1"
+    return f"http://{host}:{port}"
+
+
+def people_socket(settings: Settings) -> socket.socket:
+    listen = settings.people.listen
+    if listen.startswith("fd:"):
+        return socket.socket(fileno=int(listen.removeprefix("fd:")))
+    return _listening(*_host_port(listen, "0.0.0.0", 8080), "people.listen")  # noqa: S104
+
+
+def machine_sockets(settings: Settings) -> list[socket.socket]:
+    """One on each wire's own address, so that the address a machine reached is known."""
+    if settings.machines.listen:
+        host, port = _host_port(settings.machines.listen, str(address_of(settings.wires[0])), _MACHINES_PORT)
+        return [_listening(host, port, "machines.listen")]
+    return [_listening(str(address_of(wire)), _MACHINES_PORT, "machines.listen") for wire in settings.wires]
+
+
+def configure_logging(settings: Settings, service: str) -> None:
+    """structlog to stderr, for people or machines; uvicorn's own lines join it."""
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if settings.log.format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    level = getattr(logging, settings.log.level.upper())
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=max(level, logging.WARNING))
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+
+
+class _Server(uvicorn.Server):
+    """Signals belong to the service: two servers in one process would take them from each other."""
+
+    def capture_signals(self) -> Any:
+        return nullcontext()
+
+
+async def _serve_apps(apps: Sequence[tuple[Any, socket.socket]], stop: threading.Event) -> None:
+    servers = [
+        _Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=15,
+                timeout_graceful_shutdown=5,
+                h11_max_incomplete_event_size=64 * 1024,
+            )
+        )
+        for app, _ in apps
+    ]
+    running = [
+        asyncio.create_task(server.serve(sockets=[sock])) for server, (_, sock) in zip(servers, apps, strict=True)
+    ]
+
+    async def watch() -> None:
+        while not await asyncio.to_thread(stop.wait, 0.5) and not any(task.done() for task in running):
+            continue
+        for server in servers:
+            server.should_exit = True
+
+    await asyncio.gather(watch(), *running)
+
+
+def _watch(house: House, feed: ChangeFeed, journal: Journal, stop: threading.Event) -> None:
+    """Ends what is overdue, and brings journalled callbacks into the database when it is back."""
+    while not stop.wait(_WATCHDOG_SECONDS):
+        try:
+            journal.replay(lambda entry: replay(house.store, entry))
+            now = clock()
+            late = [m for m in feed.inventory.machines.values() if lifecycle.overdue(m, now)]
+            if late:
+                for machine in arm.expire(house.store, [m.id for m in late], now=now):
+                    log.warning("overdue", machine=machine.name, reason=machine.state_reason)
+        except (StoreUnavailable, Refused) as error:
+            log.warning("watchdog waits for the database", error=str(error))
+
+
+def _feed(stack: ExitStack, house: House, name: str, *, files: bool) -> ChangeFeed:
+    feed = ChangeFeed(house.store, snapshot_file=house.settings.data_dir / f"snapshot-{name}.json", files=files)
+    feed.start()
+    stack.callback(feed.stop)
+    return feed
+
+
+def _observer(stack: ExitStack, house: House, name: str) -> EventWriter:
+    observer = EventWriter(house.store, name)
+    stack.callback(observer.close)
+    return observer
+
+
+def _host_port(listen: str, host: str, port: int) -> tuple[str, int]:
+    if not listen:
+        return host, port
+    before, colon, after = listen.rpartition(":")
+    if not after.isdigit():
+        raise Refused(f"listen {listen!r} has no port", "write it like 0.0.0.0:8080")
+    return (before.strip("[]") or host) if colon else host, int(after)
+
+
+def _listening(host: str, port: int, setting: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise Refused(
+            f"{setting} {host}:{port} cannot be listened on ({error.strerror})",
+            f"see who has it: `ss -ltnp sport = :{port}`, or set {setting} to another port",
+        ) from error
+    sock.listen(1024)
+    return sock

@@ -1,0 +1,116 @@
+"""``serve`` without ``--only``: one process a service, watched and restarted.
+
+A fault in the page must not stop DHCP, and rendering must not delay an OFFER (measured: p99 0.4 ms in a process
+of its own, 10.8 ms beside one rendering thread).
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+SERVICES = ("packets", "web", "images", "bmc")
+_GRACE = 15.0
+"""Seconds that a service has to end by itself after SIGTERM: TFTP transfers drain."""
+_SLOWEST_RESTART = 30.0
+_STEADY = 60.0
+"""A service that ran so long starts again at once when it fails."""
+_PR_SET_PDEATHSIG = 1
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Child:
+    name: str
+    process: subprocess.Popen[bytes]
+    started: float
+    wait: float = 0.5
+
+
+def command(service: str, config: Path | None, interface: str | None) -> list[str]:
+    """The argv that runs one service with the same settings."""
+    argv = [sys.executable, "-m", "provisioner"]
+    if config:
+        argv += ["--config", str(config)]
+    argv += ["serve", "--only", service]
+    if interface:
+        argv += ["--interface", interface]
+    return argv
+
+
+def run(
+    config: Path | None,
+    interface: str | None,
+    inherited: Sequence[int],
+    failed: Callable[[str, int], None],
+) -> int:
+    """Run all services until SIGTERM or SIGINT. ``failed(service, code)`` is told of every unexpected end."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    children = {name: _start(name, config, interface, inherited) for name in SERVICES}
+    due: dict[str, tuple[float, float]] = {}
+    try:
+        while not stop.wait(0.2):
+            for name, child in list(children.items()):
+                code = child.process.poll()
+                if code is None:
+                    continue
+                del children[name]
+                failed(name, code)
+                steady = time.monotonic() - child.started > _STEADY
+                wait = 0.5 if steady else child.wait
+                log.error("service ended", service=name, code=code, again_in=wait)
+                due[name] = (time.monotonic() + wait, min(wait * 2, _SLOWEST_RESTART))
+            for name, (at, wait) in list(due.items()):
+                if time.monotonic() >= at:
+                    del due[name]
+                    children[name] = _start(name, config, interface, inherited)
+                    children[name].wait = wait
+    finally:
+        _end(list(children.values()))
+    return 0
+
+
+def _start(name: str, config: Path | None, interface: str | None, inherited: Sequence[int]) -> _Child:
+    process = subprocess.Popen(
+        command(name, config, interface),
+        stdin=subprocess.DEVNULL,
+        pass_fds=inherited if name == "web" else (),
+        preexec_fn=_end_with_parent(os.getpid()),  # noqa: PLW1509 - two system calls, no lock is taken
+    )
+    return _Child(name, process, time.monotonic())
+
+
+def _end_with_parent(parent: int) -> Callable[[], None]:
+    """A service must not outlive its supervisor, even one that was killed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def ask() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(0)
+
+    return ask
+
+
+def _end(children: Sequence[_Child]) -> None:
+    for child in children:
+        child.process.terminate()
+    until = time.monotonic() + _GRACE
+    for child in children:
+        try:
+            child.process.wait(max(0.1, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            log.warning("service does not end, killed", service=child.name)
+            child.process.kill()
+            child.process.wait()

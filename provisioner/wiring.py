@@ -1,0 +1,109 @@
+"""Puts the parts together: adapters from storage, boot, images and bmc, handed to actions and apps."""
+
+import time
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Engine
+
+from provisioner.actions import power
+from provisioner.bmc.pool import WorkerPool
+from provisioner.boot.compile import RoleCompiler
+from provisioner.boot.roles import RoleFolder
+from provisioner.domain.errors import Refused
+from provisioner.domain.records import Job
+from provisioner.images.store import ImageStore
+from provisioner.settings import Settings
+from provisioner.storage.database import migrate, open_engine
+from provisioner.storage.secrets import Keyring
+from provisioner.storage.store import SqlStore
+
+_ENDED = ("done", "failed", "partly")
+_PATIENCE = 600.0
+"""Seconds that a command waits for a job that another process carries out."""
+
+
+def clock() -> int:
+    """UTC microseconds: the one clock that decisions are given."""
+    return time.time_ns() // 1000
+
+
+@dataclass
+class House:
+    """The appliance's parts in one process. Use as a context manager."""
+
+    settings: Settings
+    engine: Engine
+    keyring: Keyring
+    store: SqlStore
+    _pools: list[WorkerPool] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Open the data directory; a fresh one is made and migrated. Raises Refused."""
+        try:
+            settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
+        except OSError as error:
+            raise Refused(
+                f"data_dir {str(settings.data_dir)!r} cannot be made ({error.strerror})",
+                "run as root, or set data_dir in --config or PROVISIONER_DATA_DIR",
+            ) from error
+        keyring = Keyring.open(settings.keys)
+        engine = open_engine(settings.url)
+        migrate(engine)
+        return cls(settings, engine, keyring, SqlStore(engine, keyring))
+
+    @cached_property
+    def roles(self) -> RoleFolder:
+        return RoleFolder(self.settings.cloud_configs)
+
+    @cached_property
+    def images(self) -> ImageStore:
+        return ImageStore(self.settings.data_dir / "images")
+
+    @cached_property
+    def compiler(self) -> RoleCompiler:
+        return RoleCompiler(self.roles, self.images.get)
+
+    def role_names(self) -> frozenset[str]:
+        return frozenset(self.roles.names())
+
+    def bmc_pool(self, size: int = 4) -> WorkerPool:
+        pool = WorkerPool(size)
+        self._pools.append(pool)
+        return pool
+
+    def finish(self, job: Job) -> Job:
+        """Carry a queued job out here, or wait for the service that took it first."""
+        with self.store.transaction(job.actor) as tx:
+            current = tx.jobs.get(str(job.id))
+            mine = current.state == "queued"
+            if mine:
+                current = tx.jobs.put(replace(current, state="running", lease_until=clock() + power.LEASE))
+        if mine:
+            return power.run(self.store, self.bmc_pool(), current, clock)
+        until = time.monotonic() + _PATIENCE
+        while current.state not in _ENDED:
+            if time.monotonic() > until:
+                raise Refused(f"job {job.id} is still {current.state}", "the bmc service goes on with it")
+            time.sleep(0.1)
+            with self.store.transaction(job.actor) as tx:
+                current = tx.jobs.get(str(job.id))
+        return current
+
+    def close(self) -> None:
+        for pool in self._pools:
+            pool.close()
+        if "compiler" in self.__dict__:
+            self.compiler.close()
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
