@@ -74,7 +74,7 @@ class BootFile:
     """What a netboot client is to load, and the server it is on."""
 
     name: str
-    """A TFTP path or an absolute URL."""
+    """A TFTP path or an absolute URL, at most 127 bytes: it goes into ``file`` as well."""
     server: IPv4Address
 
 
@@ -129,8 +129,7 @@ def grant(
         ciaddr=question.ciaddr if kind is MessageType.ACK else NOWHERE,
         yiaddr=NOWHERE if informed else address,
         siaddr=boot.server if boot is not None else NOWHERE,
-        # What is too long for the field is in option 67 alone.
-        file=boot.name.encode() if boot is not None and len(boot.name) < 128 else b"",
+        file=boot.name.encode() if boot is not None else b"",
     )
     note = (
         f"; options {', '.join(map(str, left_out))} left out, it takes {question.max_size} bytes"

@@ -1,0 +1,74 @@
+"""A DHCP server on the wire of a test: `python -m tests.dhcp.serve INTERFACE ADDRESS`, one event a line on stdout.
+
+It serves the rack of ``tests.dhcp.rack``. A line ``fault`` on stdin makes the next look at the inventory raise, as
+a bug would; the end of stdin ends it.
+"""
+
+import json
+import sys
+import threading
+import time
+from ipaddress import IPv4Address
+
+import structlog
+
+from provisioner.dhcp.server import DhcpServer, Served
+from provisioner.domain.events import Event, Sighting
+from provisioner.domain.inventory import Inventory
+
+from .rack import CONTEXT, FAR, FAR_NODE, NEAR, NODE, SECOND_MAC, machine
+
+
+class Snapshots:
+    """A fixed rack, that can be made to fail once."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self.broken = False
+
+    @property
+    def inventory(self) -> Inventory:
+        if self.broken:
+            self.broken = False
+            raise RuntimeError("a fault on purpose")
+        return self._inventory
+
+
+def say(kind: str, message: str, **more: str | None) -> None:
+    sys.stdout.write(json.dumps({"kind": kind, "message": message, **more}) + "\n")
+    sys.stdout.flush()
+
+
+class Printer:
+    def observe(self, event: Event) -> None:
+        say(event.kind, event.message, mac=str(event.mac or ""), phase=event.phase)
+
+    def sight(self, sighting: Sighting) -> None:
+        say("sighting", sighting.detail, mac=str(sighting.mac))
+
+
+def main(name: str, address: str) -> None:
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    second = machine("node18", SECOND_MAC, IPv4Address("10.98.0.18"))
+    snapshots = Snapshots(Inventory.build([NODE, FAR_NODE, second], [NEAR, FAR]))
+    server = DhcpServer(
+        [Served(name, IPv4Address(address))],
+        snapshots,
+        Printer(),
+        lambda: time.time_ns() // 1000,
+        loaders=CONTEXT.loaders,
+    )
+
+    def obey() -> None:
+        for line in sys.stdin:
+            snapshots.broken = line.strip() == "fault"
+            say("obeyed", line.strip())
+        server.stop()
+
+    threading.Thread(target=obey, daemon=True).start()
+    say("serving", name)
+    server.run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
