@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import AsyncExitStack, ExitStack, nullcontext
 from ipaddress import IPv4Address, ip_address
 from typing import Any
 
@@ -16,8 +16,8 @@ import uvicorn
 
 from provisioner.actions import arm, power
 from provisioner.actions.replay import replay
-from provisioner.dhcp.server import DhcpServer
-from provisioner.dhcp.server import Wire as DhcpWire
+from provisioner.dhcp.respond import Mode
+from provisioner.dhcp.server import DhcpServer, Served
 from provisioner.domain import lifecycle
 from provisioner.domain.errors import Refused, StoreUnavailable
 from provisioner.images import server as image_server
@@ -87,15 +87,13 @@ def packets(settings: Settings, stop: threading.Event) -> None:
             if settings.loaders.is_dir()
             else frozenset()
         )
-        wires = [
-            DhcpWire(name=wire.name, address=address_of(wire), mode=wire.dhcp)
-            for wire in settings.wires
-            if wire.dhcp != "off"
-        ]
+        wires = [Served(wire.name, address_of(wire), Mode(wire.dhcp)) for wire in settings.wires]
         listen = [(address_of(wire), settings.tftp.port) for wire in settings.wires]
-        ports = (settings.tftp.first_port, settings.tftp.last_port) if settings.tftp.first_port else None
+        ports = (
+            range(settings.tftp.first_port, settings.tftp.last_port + 1) if settings.tftp.first_port else range(0)
+        )
         limits = Limits(sessions=settings.tftp.max_sessions, ports=ports)
-        dhcp = DhcpServer(wires, feed, observer, loaders=loaders, clock=clock)
+        dhcp = DhcpServer(wires, feed, observer, clock, loaders=loaders)
         tftp = TftpServer(settings.loaders, listen, feed, observer, limits=limits, now=clock)
         threads = [threading.Thread(target=each.run, name=name) for name, each in (("dhcp", dhcp), ("tftp", tftp))]
         for thread in threads:
@@ -147,12 +145,24 @@ def images(settings: Settings, stop: threading.Event) -> None:
         house = stack.enter_context(House.open(settings))
         feed = _feed(stack, house, "images", files=False)
         observer = _observer(stack, house, "images")
-        app = image_server.create_app(house.images, settings.data_dir / "payload", feed, observer, clock)
-        socks = [
-            _listening(*_host_port(settings.images.listen, str(address_of(wire)), _IMAGES_PORT), "images.listen")
-            for wire in (settings.wires if not settings.images.listen else settings.wires[:1])
-        ]
-        asyncio.run(image_server.serve(app, socks, stop))
+        hosts = [str(address_of(wire)) for wire in settings.wires]
+        listen = (
+            [_host_port(settings.images.listen, hosts[0], _IMAGES_PORT)]
+            if settings.images.listen
+            else [(host, _IMAGES_PORT) for host in hosts]
+        )
+
+        async def serve() -> None:
+            async with AsyncExitStack() as sites:
+                for host, port in listen:
+                    app = image_server.create_app(
+                        house.images, settings.data_dir / "payload", feed, observer, clock
+                    )
+                    await sites.enter_async_context(image_server.listening(app, host, port))
+                await asyncio.to_thread(stop.wait)
+
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(serve())
 
 
 def bmc(settings: Settings, stop: threading.Event) -> None:

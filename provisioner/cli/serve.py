@@ -10,6 +10,7 @@ from provisioner.actions import accounts
 from provisioner.cli import session
 from provisioner.domain.errors import Refused, StoreUnavailable
 from provisioner.domain.events import Event, Kind
+from provisioner.settings import Settings
 from provisioner.wiring import House, clock
 
 EXAMPLE = "Example: `provisioner serve --interface eth1`"
@@ -42,7 +43,7 @@ def serve(
         )
 
 
-def _greet(settings: services.Settings, link: str | None) -> None:
+def _greet(settings: Settings, link: str | None) -> None:
     for wire in settings.wires:
         print(f"serving {wire.name} ({services.address_of(wire)}), DHCP {wire.dhcp}", file=sys.stderr)
     page = services.page_url(settings)
