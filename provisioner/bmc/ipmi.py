@@ -16,6 +16,7 @@ from pyghmi.ipmi import fru as pyghmi_fru
 from pyghmi.ipmi.command import Command
 
 from provisioner.bmc.fru import custom_fields, first, host_macs
+from provisioner.bmc.guid import system_uuid
 from provisioner.domain.bmc import BootDevice, Identity, Power
 from provisioner.domain.errors import BmcError, InvalidValue
 from provisioner.domain.mac import Mac
@@ -249,17 +250,10 @@ def _own_mac(command: Command) -> Mac | None:
 
 
 def _uuid(command: Command, notes: list[str]) -> UUID | None:
-    """Get System GUID (§22.14), in whichever of the three byte orders found in the field makes a real UUID."""
     try:
-        raw = _raw(command, APPLICATION, 0x37)[:16]
+        uuid, note = system_uuid(_raw(command, APPLICATION, 0x37)[:16])
     except IpmiException as error:
-        notes.append(f"system UUID cannot be read: {error}")
-        return None
-    if len(raw) != 16 or raw in (bytes(16), b"\xff" * 16):
-        notes.append("system UUID is blank")
-        return None
-    orders = (UUID(bytes_le=raw), UUID(bytes=raw), UUID(bytes=raw[::-1]))  # SMBIOS's, RFC 4122's, IPMI's
-    real = [uuid for uuid in orders if uuid.variant == "specified in RFC 4122" and uuid.version in range(1, 6)]
-    if len(real) != 1:
-        notes.append(f"byte order of the system UUID is uncertain; read as SMBIOS writes it ({raw.hex()})")
-    return real[0] if real else orders[0]
+        uuid, note = None, f"system UUID cannot be read: {error}"
+    if note:
+        notes.append(note)
+    return uuid
