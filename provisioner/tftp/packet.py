@@ -96,7 +96,10 @@ def decode(datagram: bytes) -> Packet:
         case Opcode.ERROR:
             return Error(block, _text(datagram[4:].split(b"\0", 1)[0]))
         case Opcode.OACK:
-            return OptionAck(_options(datagram[2:].split(b"\0")[:-1]))
+            options = _options(datagram[2:].split(b"\0")[:-1])
+            if not options:
+                raise MalformedPacket("OACK without an option")
+            return OptionAck(options)
         case _:
             raise MalformedPacket(f"opcode {number}; TFTP has 1 to 6")
 

@@ -35,6 +35,9 @@ LONGEST_TIMEOUT = 15.0
 """Seconds; cap of the exponential backoff, also when the client asked for more."""
 GIVE_UP_AFTER = 60.0
 """Seconds without progress; EDK2 stops asking after 24, iPXE after about as long."""
+GAP_PATIENCE = 0.01
+"""Seconds between a sign of a gap and the repetition: strays and reordering look like gaps for a moment, and a
+resumption makes strays of its own."""
 FINAL_REPEATS = 3
 """Repetitions of the last window: some clients never acknowledge it (tftp-13)."""
 
@@ -134,6 +137,7 @@ class Transfer:
         self._acked = -1 if self.terms.acknowledged else 0  # -1: the OACK is not acknowledged yet.
         self._sent = 0
         self._resumed_at = -1
+        self._gap = False
         self._progress_at = now
         self._wait = self.terms.timeout
         self._repeats_of_last = 0
@@ -158,6 +162,11 @@ class Transfer:
     def handle_timer(self, now: float) -> None:
         """Repeat what was not acknowledged, or give up."""
         if self._timer is None or now < self._timer:
+            return
+        if self._gap:
+            # RFC 7440 §4: resume behind the last block that arrived.
+            self._resumed_at = self._acked
+            self._send_from_ack(now)
             return
         if self._awaits_last_ack:
             self._repeats_of_last += 1
@@ -210,15 +219,11 @@ class Transfer:
         if ahead > self._sent - self._acked:
             return  # An old ACK that was long on its way.
         if ahead:
-            gap = self._acked + ahead < self._sent
             self._advance(self._acked + ahead, now)
-            if gap and self.outcome is None:
-                self._resumed_at = self._acked
-        elif self.terms.windowsize > 1 and self._resumed_at != self._acked:
-            # RFC 7440 §4: the window's first block got lost. Once per ACK value: a client that sends one
-            # ACK per stray block would otherwise multiply the traffic without end (tftp-09).
-            self._resumed_at = self._acked
-            self._send_from_ack(now)
+        elif self.terms.windowsize > 1 and self._resumed_at != self._acked and not self._gap:
+            # The window's first block got lost. Once per ACK value: a client that sends one ACK per stray
+            # block would otherwise multiply the traffic without end (tftp-09).
+            self._suspect_gap(now)
         # Lock step: a duplicate ACK never causes a repetition, RFC 1123 §4.2.3.1 (tftp-10).
 
     def _advance(self, acked: int, now: float) -> None:
@@ -227,8 +232,14 @@ class Transfer:
         self._wait = self.terms.timeout
         if acked == self._last:
             self._end(Ending.DONE)
+        elif acked < self._sent:
+            self._suspect_gap(now)
         else:
             self._send_from_ack(now)
+
+    def _suspect_gap(self, now: float) -> None:
+        self._gap = True
+        self._timer = now + GAP_PATIENCE
 
     def _receive_error(self, code: int, message: str) -> None:
         # EDK2 learns the size by a request that it aborts after the OACK; others use other codes (tftp-07).
@@ -239,6 +250,7 @@ class Transfer:
 
     def _send_from_ack(self, now: float) -> None:
         """Send the OACK, or the window that begins behind what is acknowledged."""
+        self._gap = False
         self._timer = now + self._wait
         if self._acked < 0:
             self._queue(OptionAck(dict(self.terms.acknowledged)))
