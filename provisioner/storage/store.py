@@ -3,12 +3,15 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
 
-from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import Connection, Engine, Row, func, insert, select
 
 from provisioner.domain.bmc import Bmc
 from provisioner.domain.events import Sighting
 from provisioner.domain.inventory import Inventory
+from provisioner.domain.machine import Machine
 from provisioner.domain.ports import Events, Jobs, MachineRepository, Repository, Tokens
 from provisioner.domain.records import Credential, RoleRevision, User
 from provisioner.domain.subnet import Subnet
@@ -110,6 +113,34 @@ class SqlStore:
     def inventory(self, *, files: bool = True) -> Inventory:
         """A snapshot in one view. Compiled bytes only of installs that a boot may still ask for, or none."""
         with reading(self.engine) as connection:
-            seq = connection.execute(select(func.max(tables.changes.c.seq))).scalar_one() or 0
             machines = load_machines(connection, files="live" if files else "none")
-            return Inventory.build(machines, load_subnets(connection), seq)
+            return Inventory.build(machines, load_subnets(connection), _last_seq(connection))
+
+    def caught_up(self, known: Inventory, *, files: bool = True) -> Inventory:
+        """``known`` with what was changed since; ``known`` itself when nothing was."""
+        t = tables.changes
+        with reading(self.engine) as connection:
+            changes = connection.execute(select(t).where(t.c.seq > known.seq).order_by(t.c.seq)).all()
+            if not changes:
+                # A database restored from a backup counts from an earlier change.
+                behind = _last_seq(connection) < known.seq
+            else:
+                behind = connection.execute(select(func.min(t.c.seq))).scalar_one() > known.seq + 1
+            if not behind:
+                return _with_changes(connection, known, changes, "live" if files else "none")
+        return self.inventory(files=files)
+
+
+def _last_seq(connection: Connection) -> int:
+    return connection.execute(select(func.max(tables.changes.c.seq))).scalar_one() or 0
+
+
+def _with_changes(connection: Connection, known: Inventory, changes: Sequence[Row[Any]], files: str) -> Inventory:
+    if not changes:
+        return known
+    changed: dict[UUID, Machine | None] = {row.ref: None for row in changes if row.kind == "machine"}
+    changed.update((machine.id, machine) for machine in load_machines(connection, changed, files=files))
+    inventory = known.with_machines(changed, changes[-1].seq)
+    if any(row.kind == "subnet" for row in changes):
+        inventory = inventory.with_subnets(load_subnets(connection), inventory.seq)
+    return inventory

@@ -1,0 +1,209 @@
+"""One writer for observations, so that nobody on the packet path waits for a database."""
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import structlog
+
+from provisioner.domain import lifecycle
+from provisioner.domain.errors import StoreUnavailable
+from provisioner.domain.events import Event, Kind, Sighting
+from provisioner.domain.mac import Mac
+from provisioner.domain.machine import Phase
+from provisioner.domain.ports import Store, Transaction
+from provisioner.domain.records import PhaseRecord
+from provisioner.storage.store import utc_microseconds
+
+log = structlog.get_logger()
+
+CAPACITY = 10_000
+"""Different observations that may wait; more are counted and dropped."""
+
+_LINGER_SECONDS = 0.05
+"""How long an observation waits for others to share its transaction."""
+
+_WINDOW_SECONDS = 2.0
+"""Repeats of what was just written are held back so long, then written once, counted."""
+
+_BATCH = 500
+_RETRY_SECONDS = 0.5
+_EARLY_PHASES = frozenset({Phase.FIRMWARE, Phase.LOADER, Phase.KERNEL, Phase.CONFIG})
+
+_Key = tuple[UUID | None, Mac | None, Kind, str]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """An observation on its way, and how often it came since it was last written."""
+
+    event: Event
+    due: float
+    """Monotonic."""
+    repeat: bool
+    count: int = 1
+
+
+class EventWriter:
+    """Implements ``ports.Observer``.
+
+    Observations are written in batches by a thread. Identical ones (machine, MAC, kind, message) within a short
+    time become one event with ``data["count"]``. With the database away a bounded number waits. An event with a
+    machine and an early phase also moves that machine's install along; ``data["firmware"]`` is noted as what the
+    machine booted with last.
+    """
+
+    def __init__(self, store: Store, service: str, *, capacity: int = CAPACITY) -> None:
+        self._store = store
+        self._service = service
+        self._capacity = capacity
+        self._lock = threading.Condition()
+        self._waiting: dict[_Key, _Waiting] = {}
+        self._sightings: dict[tuple[Mac, str], Sighting] = {}
+        self._recent: dict[_Key, float] = {}
+        self._dropped = 0
+        self.dropped_total = 0
+        self._busy = False
+        self._hurry = False
+        self._closed = False
+        self._away_said = False
+        self._thread = threading.Thread(target=self._run, name="event writer", daemon=True)
+        self._thread.start()
+
+    def observe(self, event: Event) -> None:
+        key = (event.machine_id, event.mac, event.kind, event.message)
+        now = time.monotonic()
+        with self._lock:
+            if waiting := self._waiting.get(key):
+                waiting.count += 1
+            elif len(self._waiting) >= self._capacity or self._closed:
+                self._dropped += 1
+                self.dropped_total += 1
+            else:
+                held_until = self._recent.get(key, 0.0)
+                repeat = held_until > now
+                self._waiting[key] = _Waiting(event, held_until if repeat else now + _LINGER_SECONDS, repeat)
+                self._lock.notify_all()
+
+    def sight(self, sighting: Sighting) -> None:
+        key = (sighting.mac, sighting.source)
+        with self._lock:
+            if key not in self._sightings and len(self._sightings) >= self._capacity:
+                self._dropped += 1
+                self.dropped_total += 1
+                return
+            self._sightings[key] = sighting
+            self._lock.notify_all()
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Write all that waits, held-back repeats too. False if it was not written within ``timeout`` seconds."""
+        with self._lock:
+            self._hurry = True
+            self._lock.notify_all()
+            return self._lock.wait_for(self._idle, timeout)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Flush and end the thread; what cannot be written by then is counted in the log."""
+        self.flush(timeout)
+        with self._lock:
+            self._closed = True
+            self._lock.notify_all()
+        self._thread.join(timeout)
+        if left := len(self._waiting) + len(self._sightings):
+            log.warning("observations lost at the end", count=left, service=self._service)
+
+    def _idle(self) -> bool:
+        return not (self._waiting or self._sightings or self._busy or self._dropped)
+
+    def _run(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            self._write(*batch)
+            with self._lock:
+                self._busy = False
+                if self._idle():
+                    self._hurry = False
+                self._lock.notify_all()
+
+    def _next_batch(self) -> tuple[list[_Waiting], list[Sighting], int] | None:
+        """What is due, taken out of the queue; None when the writer is closed."""
+        with self._lock:
+            while True:
+                if self._closed:
+                    return None
+                now = time.monotonic()
+                due = [key for key, waiting in self._waiting.items() if self._hurry or waiting.due <= now]
+                if due or self._sightings or self._dropped:
+                    break
+                dues = [waiting.due for waiting in self._waiting.values()]
+                self._lock.wait(max(0.0, min(dues) - now) if dues else None)
+            self._busy = True
+            batch = [self._waiting.pop(key) for key in due[:_BATCH]]
+            self._recent = {key: until for key, until in self._recent.items() if until > now}
+            self._recent.update((key, now + _WINDOW_SECONDS) for key in due[:_BATCH])
+            sightings, self._sightings = list(self._sightings.values()), {}
+            dropped, self._dropped = self._dropped, 0
+        return batch, sightings, dropped
+
+    def _write(self, batch: list[_Waiting], sightings: list[Sighting], dropped: int) -> None:
+        while True:
+            try:
+                with self._store.transaction(self._service) as tx:
+                    tx.see(sightings)
+                    if dropped:
+                        tx.events.add(self._about_dropped(dropped))
+                    self._add(tx, batch)
+            except StoreUnavailable as error:
+                self._database_away(error)
+                with self._lock:
+                    # Woken by observations too; the pause is what matters.
+                    if self._lock.wait_for(lambda: self._closed, _RETRY_SECONDS):
+                        log.warning("observations lost at the end", count=len(batch), service=self._service)
+                        return
+            except Exception:
+                log.exception("observations could not be written, one is tried at a time", count=len(batch))
+                if len(batch) > 1:
+                    for waiting in batch:
+                        self._write([waiting], [], 0)
+                return
+            else:
+                self._away_said = False
+                return
+
+    def _add(self, tx: Transaction, batch: Iterable[_Waiting]) -> None:
+        for waiting in batch:
+            event = waiting.event
+            if waiting.count > 1:
+                event = replace(event, data={**event.data, "count": waiting.count})
+            tx.events.add(event)
+            if not waiting.repeat:
+                _move(tx, event)
+
+    def _about_dropped(self, count: int) -> Event:
+        message = f"{count} observations of {self._service} were not kept; too many waited for the database"
+        return Event(Kind.SERVICE, message, utc_microseconds(), data={"dropped": count})
+
+    def _database_away(self, error: StoreUnavailable) -> None:
+        if not self._away_said:
+            self._away_said = True
+            log.warning("database away, observations wait", error=str(error), service=self._service)
+
+
+def _move(tx: Transaction, event: Event) -> None:
+    """Let the machine's install, and what is known of its firmware, follow what was seen."""
+    firmware = event.data.get("firmware")
+    if event.machine_id is None or not (event.phase in _EARLY_PHASES or firmware):
+        return
+    machine = tx.machines.find(str(event.machine_id))
+    if machine is None:
+        return
+    after = replace(machine, firmware=str(firmware)) if firmware else machine
+    install = machine.install
+    if event.phase in _EARLY_PHASES and install is not None and install.open:
+        tx.machines.put_phase(PhaseRecord(install.id, event.phase, event.at, event.at))
+        # Services write at different moments: what was seen before the last phase must not bring it back.
+        if install.phase_at is None or event.at >= install.phase_at:
+            after = lifecycle.observed(after, event.phase, event.at)
+    if after != machine:
+        tx.machines.put_progress(after)
