@@ -83,7 +83,7 @@ def login_by_link(store: Store, token: str, now: int, password: str = "") -> str
 
 def login_by_password(store: Store, name: str, password: str, now: int) -> str:
     """A new session's secret. Raises NotAdmitted, with the same words for a wrong name and a wrong password."""
-    with store.transaction("login") as tx:
+    with store.reading() as tx:
         user = tx.users.find(name)
     if not _verified(user.password_hash if user else "", password) or user is None:
         shown = name[:60].encode("ascii", "replace").decode()
@@ -96,7 +96,7 @@ def login_by_password(store: Store, name: str, password: str, now: int) -> str:
 
 def access_by(store: Store, secret: str, kind: str, now: int) -> Access | None:
     """Who holds this secret. ``kind``: session or bearer. None: nobody (unknown, revoked, expired)."""
-    with store.transaction("auth") as tx:
+    with store.reading() as tx:
         token = tx.tokens.by_hash(token_hash(secret))
         if token is None or token.kind != kind or not _alive(token, now):
             return None
@@ -116,7 +116,7 @@ def logout(store: Store, secret: str) -> None:
 
 
 def users(store: Store) -> Sequence[User]:
-    with store.transaction("accounts") as tx:
+    with store.reading() as tx:
         return tx.users.list()
 
 
@@ -162,7 +162,7 @@ def remove_user(store: Store, ref: str, *, actor: str, now: int) -> None:
 
 def tokens(store: Store) -> Sequence[ApiToken]:
     """Bearer tokens only; sessions and links are not for lists."""
-    with store.transaction("accounts") as tx:
+    with store.reading() as tx:
         return [token for token in tx.tokens.list() if token.kind == "bearer"]
 
 
