@@ -1,0 +1,121 @@
+"""Everything that a machine will be told, rendered and validated once, when it is armed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from provisioner.boot import context as variables
+from provisioner.boot import roles, script, validate
+from provisioner.boot.document import InvalidDocument, Problem
+from provisioner.boot.render import Renderer
+from provisioner.boot.roles import Role
+from provisioner.boot.script import Release
+from provisioner.domain.errors import Refused
+from provisioner.domain.inventory import Inventory
+from provisioner.domain.machine import Machine
+
+ImageLookup = Callable[[str, str | None], Release]
+"""The verified release of an image: that version, or the newest for None. Raises Refused when there is none."""
+
+PARTS: Mapping[str, str] = {
+    "pxe.yml": "pxe.yml.j2",
+    "install.sh": "install.sh.j2",
+    "config.yml": "config.yml.j2",
+    "network": "network.j2",
+}
+"""Compiled part → template; the role's own wins over the shared one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What arming freezes. ``files`` hold placeholders for tokens and address until they are served."""
+
+    role: str
+    revision: str
+    files: Mapping[str, bytes] = field(repr=False)
+    role_files: Mapping[str, bytes] = field(repr=False)
+    on_failure: str
+    max_attempts: int
+    wipe: bool
+    warnings: tuple[str, ...]
+    image: str
+    """Name and version, like ``flatcar 3815.2.0``."""
+    kernel_line: str
+
+
+class RoleCompiler:
+    """domain.ports.Compiler over a folder of roles. Thread-safe; ``close`` ends its template worker."""
+
+    def __init__(self, roles_root: Path, images: ImageLookup, renderer: Renderer | None = None) -> None:
+        self.roles_root = roles_root
+        self._images = images
+        self._renderer = renderer or Renderer()
+
+    def compile(self, machine: Machine, inventory: Inventory) -> Compiled:
+        """Render and validate. Raises Refused: role, address, subnet or image missing, a template that fails,
+        a result that is not valid (InvalidDocument: file, line, key)."""
+        if not machine.slot.role:
+            raise Refused(
+                f"machine {machine.name} has no role", f"`provisioner machine set {machine.name} --role R`"
+            )
+        # Before the role and its image are looked at: what the operator must do first comes first.
+        variables.subnet_of(machine, inventory)
+        role = roles.load(self.roles_root, machine.slot.role)
+        settings = role.settings
+        if settings.format != "cloud-config":
+            raise Refused(
+                f"role {role.name} has the format {settings.format}, which cannot be compiled",
+                "use a role with `format: cloud-config`",
+            )
+        params = roles.parameters(role, machine.slot.params)
+        release = self._images(settings.image, settings.image_version or None)
+        line = script.kernel_line(release, settings.kernel_arguments, autologin=settings.autologin)
+        context, warnings = variables.build(machine, inventory, role, params, release)
+        parts = self.render(role, context)
+        problems = [problem for part, text in parts.items() for problem in validate.part(part, text)]
+        if problems:
+            remedy = f"correct the role's templates and check with `provisioner role validate {role.name}`"
+            raise InvalidDocument([_in_role(role, problem) for problem in problems], remedy)
+        parts["boot.ipxe"] = script.install_script(machine.name, role.name, release, line)
+        parts |= {f"peers/{name}": text for name, text in _peers(context).items()}
+        return Compiled(
+            role=role.name,
+            revision=role.revision,
+            files={name: text.encode() for name, text in parts.items()},
+            role_files=role.files,
+            on_failure=settings.on_failure,
+            max_attempts=settings.max_attempts,
+            wipe=settings.wipe != "never",
+            warnings=tuple(warnings),
+            image=f"{release.image} {release.version}",
+            kernel_line=line,
+        )
+
+    def render(self, role: Role, context: Mapping[str, Any]) -> dict[str, str]:
+        """Every part as text, not yet validated. Raises Refused, TemplateRefused."""
+        templates = role.templates()
+        rendered = {}
+        for part, template in PARTS.items():
+            if template not in templates:
+                raise Refused(
+                    f"role {role.name} has no {template}",
+                    f"write {role.name}/{template}; shared defaults live in {roles.SHARED}/",
+                )
+            rendered[part] = self._renderer.render(role.name, templates, template, context)
+        return rendered
+
+    def close(self) -> None:
+        self._renderer.close()
+
+
+def _in_role(role: Role, problem: Problem) -> Problem:
+    return Problem(f"{role.name}, rendered {problem.file}", problem.line, problem.key, problem.message)
+
+
+def _peers(context: Mapping[str, Any]) -> dict[str, str]:
+    """``address name`` lines of the cluster's members, by role; the file that ``/b/TOKEN/peers/ROLE`` serves."""
+    by_role: dict[str, str] = {}
+    for member in context["cluster"]["machines"]:
+        by_role[member["role"]] = by_role.get(member["role"], "") + f"{member['ip']} {member['name']}\n"
+    return by_role
