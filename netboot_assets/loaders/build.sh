@@ -1,0 +1,69 @@
+#!/bin/bash
+# Collects what machines load first into OUT, with a manifest.json that says what each file is.
+#
+#   build.sh [OUT]        default: netboot_assets/build/loaders
+set -euo pipefail
+export LC_ALL=C
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+readonly HERE
+OUT=${1:-$HERE/../build/loaders}
+mkdir -p "$(dirname "$OUT")"
+OUT=$(realpath -m "$OUT")
+readonly OUT
+
+die() {
+    echo "loaders: $*" >&2
+    exit 1
+}
+
+version() { dpkg-query -W -f '${Version}' "$1" 2>/dev/null || die "package $1 is not installed (see .setup/apt-runtime.txt)"; }
+
+IPXE=$(version ipxe)
+GRUB=$(version grub-efi-amd64-bin)
+KEY=$({
+    echo "$IPXE $GRUB"
+    cat "$HERE/build.sh" "$HERE/localboot.cfg"
+} | sha256sum | cut -d ' ' -f 1)
+if [[ -e $OUT/manifest.json && $(cat "$OUT/.stamp" 2>/dev/null) == "$KEY" ]]; then
+    echo "loaders: up to date: $OUT"
+    exit
+fi
+
+WORK=$(mktemp -d "${OUT%/*}/.loaders.XXXXXX") # beside OUT: publishing is a rename
+trap 'rm -rf "$WORK"' EXIT
+NEW=$WORK/new
+mkdir "$NEW"
+ENTRIES=()
+
+# add FILE PACKAGE VERSION FIRMWARE
+add() {
+    local name=${1##*/}
+    if [[ $1 != "$NEW/$name" ]]; then install -m 0644 "$1" "$NEW/$name"; fi
+    ENTRIES+=("$(printf '    {"name": "%s", "size": %d, "sha256": "%s", "package": "%s", "version": "%s", "firmware": "%s"}' \
+        "$name" "$(stat -c %s "$NEW/$name")" "$(sha256sum "$NEW/$name" | cut -d ' ' -f 1)" "$2" "$3" "$4")")
+}
+
+add /usr/lib/ipxe/undionly.kpxe ipxe "$IPXE" bios
+add /usr/lib/ipxe/ipxe.pxe ipxe "$IPXE" bios
+add /usr/lib/ipxe/snponly.efi ipxe "$IPXE" uefi-x64
+add /boot/ipxe.efi ipxe "$IPXE" uefi-x64
+
+# The config goes in as a memory disk: what -c embeds is read by GRUB's rescue parser, which has no
+# loops. Partition tables and file systems are those an ESP can be on.
+cp "$HERE/localboot.cfg" "$WORK/grub.cfg"
+tar -C "$WORK" --owner=0 --group=0 --mtime=@0 -cf "$WORK/memdisk.tar" grub.cfg
+grub-mkimage -O x86_64-efi -o "$NEW/localboot-x64.efi" -m "$WORK/memdisk.tar" -p '(memdisk)' \
+    memdisk tar normal part_gpt part_msdos fat search search_fs_file chain boot echo test
+chmod 0644 "$NEW/localboot-x64.efi"
+add "$NEW/localboot-x64.efi" grub-efi-amd64-bin "$GRUB" uefi-x64
+
+{
+    printf '{\n  "files": [\n'
+    printf '%s\n' "${ENTRIES[@]}" | sed '$!s/$/,/'
+    printf '  ]\n}\n'
+} >"$NEW/manifest.json"
+echo "$KEY" >"$NEW/.stamp"
+if [[ -e $OUT ]]; then mv -T "$OUT" "$WORK/old"; fi
+mv -T "$NEW" "$OUT"
+echo "loaders: built in $OUT"
