@@ -1,0 +1,63 @@
+"""Templates to HTML. Everything that comes from a machine or a person is escaped; an undefined name is an error."""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from provisioner.web import auth
+from provisioner.web.pages import spoken
+from provisioner.web.parts import Parts
+
+_WEB = Path(__file__).parent.parent
+STATIC = _WEB / "static"
+
+_templates = Environment(
+    loader=FileSystemLoader(_WEB / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+@cache
+def _asset(name: str) -> str:
+    """The address of a static file; it changes with the content, so that browsers may keep it for ever."""
+    path = STATIC / name
+    content = path.read_bytes() if path.exists() else b""
+    return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:12]}"
+
+
+_templates.globals.update(asset=_asset, spoken=spoken)
+
+
+def fragment(template: str, **values: Any) -> str:
+    """A piece of a page."""
+    return _templates.get_template(template).render(**values)
+
+
+def page(
+    request: Request, parts: Parts, template: str, *, status: int = 200, here: str = "", **values: Any
+) -> HTMLResponse:
+    """A whole page, or a piece of one that knows who asks."""
+    access = getattr(request.state, "access", None)
+    inventory = parts.snapshot.inventory
+    wires = [
+        (name, address, subnet.prefix if (subnet := inventory.subnet_of(address)) else "")
+        for name, address in parts.wires
+    ]
+    html = fragment(
+        template,
+        user=access.user.name if access else "",
+        csrf=auth.csrf_token(request),
+        wires=wires if access else [],
+        here=here,
+        oob=False,
+        **values,
+    )
+    return HTMLResponse(html, status, headers={"Cache-Control": "no-store", "Vary": "HX-Request"})
