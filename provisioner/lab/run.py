@@ -1,0 +1,249 @@
+"""``provisioner lab run``: a rack installs itself, and the lab checks from outside whether that is true.
+
+The appliance is told the BMCs' addresses and logins, a subnet and an image, by its own command line. What the lab
+knows besides (true MACs, the wire, the neighbour table) it uses only to judge.
+"""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import provisioner
+from provisioner.domain.errors import Refused
+from provisioner.lab import faults, record
+from provisioner.lab.appliance import Appliance
+from provisioner.lab.board import Board, Row
+from provisioner.lab.judge import Judge
+from provisioner.lab.machine import LabFirmware
+from provisioner.lab.programs import check_requirements
+from provisioner.lab.rack import MOST, Rack
+from provisioner.lab.witness import Witness
+
+TREE = Path(provisioner.__file__).parent.parent
+IMAGE = "flatcar"
+_FIRST = 11
+"""Machines' addresses start at .11; BMCs are at .201 and up."""
+_POLL = 1.0
+_ENDED = ("active", "failed", "quarantined")
+
+
+@dataclass(frozen=True)
+class LabOptions:
+    """What is asked of a run. Defaults are the demonstration: one BIOS and one UEFI machine."""
+
+    machines: int = 2
+    firmware: str = "mixed"
+    """bios, uefi, uefi-http, or mixed: BIOS and UEFI in turn."""
+    role: str = "simple"
+    install: bool = True
+    """False builds rack and appliance, lists the BMCs, and leaves the rest to the operator (``lab up``)."""
+    keep: bool = False
+    """Keep serving at the end, until Ctrl-C."""
+    json: bool = False
+    timeout: float = 0
+    """Seconds; 0: ten minutes and two more for each machine."""
+    drop_callbacks: bool = False
+    wrong_mac: bool = False
+    """The first machine's FRU lies about its MAC."""
+    directory: Path | None = None
+    """Kept afterwards, with logs and database; None: made, and removed at the end."""
+    netboot_assets: Path = TREE / "netboot_assets"
+    cloud_configs: Path | None = None
+    honour_boot_device: bool = False
+
+
+def firmwares(options: LabOptions) -> list[LabFirmware]:
+    """The firmware of each machine. Raises Refused."""
+    if not 1 <= options.machines <= MOST:
+        raise Refused(f"--machines {options.machines} cannot be built", f"ask for 1 to {MOST}")
+    if options.firmware == "mixed":
+        both = (LabFirmware.BIOS, LabFirmware.UEFI)
+        return [both[index % 2] for index in range(options.machines)]
+    if options.firmware not in tuple(LabFirmware):
+        raise Refused(f"--firmware {options.firmware!r} is not known", f"choose {', '.join(LabFirmware)} or mixed")
+    return [LabFirmware(options.firmware)] * options.machines
+
+
+def main(options: LabOptions) -> int:
+    """Run the lab; 0 only if every machine arrived. Raises Refused. Everything is gone when it returns or raises,
+    by Ctrl-C and SIGTERM too."""
+    wanted = firmwares(options)
+    if options.drop_callbacks:
+        check_requirements(uefi=False, further=[("nft", "nftables")])
+    image = options.netboot_assets / "build" / "images" / IMAGE / "lab"
+    if options.install and not image.is_dir():
+        raise Refused(f"the lab's image is not at {image}", "run `make setup` to build it")
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        rack = Rack(
+            wanted,
+            options.directory,
+            honour_boot_device=options.honour_boot_device,
+            wrong_mac={0} if options.wrong_mac else (),
+        )
+        with rack, Board(quiet_stdout=options.json) as board:
+            run = _Run(options, rack, board)
+            try:
+                return run.carry_out(image)
+            finally:
+                run.stop()
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+class _Run:
+    """One run, from the first command to the verdict."""
+
+    def __init__(self, options: LabOptions, rack: Rack, board: Board) -> None:
+        self._options = options
+        self._rack = rack
+        self._board = board
+        self._witness = Witness(rack.network.wire, rack.directory / "witness.jsonl")
+        tree = {"netboot_assets": options.netboot_assets.absolute()}
+        if options.cloud_configs is not None:
+            tree["cloud_configs"] = options.cloud_configs.absolute()
+        self._appliance = Appliance(rack.network, rack.directory / "appliance", tree)
+        self._by_bmc = {machine.bmc_address: machine for machine in rack.machines}
+        self._arrived: dict[str, float] = {}
+        self._started = time.monotonic()
+
+    def carry_out(self, image: Path) -> int:
+        say = self._board.say
+        say(f"rack {self._rack.name}: {len(self._rack.machines)} machines, powered off")
+        self._witness.start()
+        if self._options.drop_callbacks:
+            faults.drop_callbacks(self._rack.network.appliance)
+        self._appliance.start()
+        record.write(
+            self._rack.name,
+            self._rack.network.namespaces,
+            self._rack.directory,
+            ours=self._options.directory is None,
+            page=self._appliance.page,
+        )
+        say(f"page: {self._appliance.page}")
+        if self._appliance.login_link:
+            say(f"first login (valid once): {self._appliance.login_link}")
+        self._tell(image)
+        code = self._install() if self._options.install else 0
+        if self._options.keep or not self._options.install:
+            say("serving until Ctrl-C")
+            while self._appliance.serving:
+                time.sleep(0.5)
+            raise Refused(f"the appliance ended: {self._appliance.last_words()}")
+        return code
+
+    def stop(self) -> None:
+        self._appliance.stop()
+        self._witness.stop()
+
+    def _tell(self, image: Path) -> None:
+        """All that the appliance is given."""
+        prefix = str(self._rack.network.prefix)
+        self._appliance.command("subnet", "add", prefix, "--gateway", str(self._rack.network.address))
+        if image.is_dir():
+            self._appliance.command("image", "import", str(image), "--name", IMAGE)
+        for machine in self._rack.machines:
+            self._appliance.command(
+                *("bmc", "add", machine.bmc_address, "--user", machine.bmc_user, "--password-stdin"),
+                data=machine.bmc_password + "\n",
+            )
+
+    def _install(self) -> int:
+        say, ask = self._board.say, self._appliance.ask
+        for result in ask("bmc", "harvest")["result"]:
+            say(f"harvest: {result['said']}")
+        plan = ask(
+            *(
+                "allocate",
+                "plan",
+                str(self._rack.network.prefix),
+                "--first",
+                str(self._rack.network.prefix[_FIRST]),
+            ),
+            *("--name", "node-{index:02}", "--role", self._options.role),
+        )
+        self._appliance.command("allocate", "apply", "-", data=json.dumps(plan))
+        names = [row["name"] for row in plan["rows"]]
+        if len(names) < len(self._rack.machines):
+            raise Refused(
+                f"the appliance found {len(names)} of {len(self._rack.machines)} machines behind the BMCs",
+                f"look into {self._appliance.log}",
+            )
+        self._started = time.monotonic()
+        for result in ask("machine", "install", *names)["result"]:
+            say(f"power: {result['said']}")
+        judge = Judge(self._appliance, self._witness, self._rack)
+        listed = self._watch(judge)
+        verdicts = {row["name"]: judge.verdict(row, self._by_bmc[row["bmc"]]) for row in listed}
+        rows = [self._row(machine, verdicts[machine["name"]]) for machine in listed]
+        self._board.final(rows)
+        for name, why in verdicts.items():
+            if why:
+                say(f"{name}: {why}")
+        arrived = all(row.state == "active" and not row.note for row in rows)
+        say("all machines arrived" if arrived else "not all machines arrived")
+        if self._options.json:
+            sys.stdout.write(json.dumps({"machines": [_result(row) for row in rows]}) + "\n")
+            sys.stdout.flush()
+        return 0 if arrived else 1
+
+    def _watch(self, judge: Judge) -> Sequence[Mapping[str, Any]]:
+        """Poll until every machine has ended, or cannot any more. Returns the last listing."""
+        limit = self._options.timeout or 600 + 120 * len(self._rack.machines)
+        while True:
+            listed: list[dict[str, Any]] = self._appliance.ask("machine", "list")
+            for machine in listed:
+                if machine["state"] in _ENDED:
+                    self._arrived.setdefault(machine["name"], self._elapsed)
+            self._board.show(self._row(machine, "") for machine in listed)
+            waiting = [machine for machine in listed if machine["state"] not in _ENDED]
+            if not waiting or self._elapsed > limit:
+                return listed
+            if all(judge.hopeless(machine, self._by_bmc[machine["bmc"]], self._elapsed) for machine in waiting):
+                return listed
+            if not self._appliance.serving:
+                raise Refused(f"the appliance ended: {self._appliance.last_words()}")
+            time.sleep(_POLL)
+
+    @property
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    def _row(self, machine: Mapping[str, Any], why: str) -> Row:
+        return Row(
+            name=machine["name"],
+            firmware=self._by_bmc[machine["bmc"]].firmware,
+            role=machine["role"],
+            ip=machine["ip"],
+            state=machine["state"],
+            phase=machine["phase"],
+            percent=machine["percent"],
+            seconds=self._arrived.get(machine["name"], self._elapsed),
+            note=why,
+        )
+
+
+def _result(row: Row) -> dict[str, Any]:
+    """A machine in the closing JSON line of ``lab run --json``; ``error`` only where there is one."""
+    told = {
+        "name": row.name,
+        "state": row.state,
+        "ip": row.ip,
+        "role": row.role,
+        "firmware": row.firmware,
+        "seconds": round(row.seconds, 1),
+    }
+    return {**told, "error": row.note} if row.note else told
