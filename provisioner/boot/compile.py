@@ -1,22 +1,40 @@
 """Everything that a machine will be told, rendered and validated once, when it is armed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from provisioner.boot import context as variables
 from provisioner.boot import roles, script, validate
 from provisioner.boot.document import InvalidDocument, Problem
 from provisioner.boot.render import Renderer
-from provisioner.boot.roles import Role
+from provisioner.boot.roles import Role, RoleFolder
 from provisioner.boot.script import Release
-from provisioner.domain.errors import Refused
+from provisioner.domain.errors import NotFound, Refused
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import Machine
 
-ImageLookup = Callable[[str, str | None], Release]
-"""The verified release of an image: that version, or the newest for None. Raises Refused when there is none."""
+
+class ImageFile(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+class Image(Protocol):
+    """One version of an image, as the images room keeps it. ``problems``: what is missing or damaged."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def files(self) -> Sequence[ImageFile]: ...
+    @property
+    def problems(self) -> Sequence[str]: ...
+
+
+ImageLookup = Callable[[str, str | None], Image]
+"""That version of an image, or the newest for None. Raises NotFound when there is none."""
 
 PARTS: Mapping[str, str] = {
     "pxe.yml": "pxe.yml.j2",
@@ -39,16 +57,13 @@ class Compiled:
     max_attempts: int
     wipe: bool
     warnings: tuple[str, ...]
-    image: str
-    """Name and version, like ``flatcar 3815.2.0``."""
-    kernel_line: str
 
 
 class RoleCompiler:
     """domain.ports.Compiler over a folder of roles. Thread-safe; ``close`` ends its template worker."""
 
-    def __init__(self, roles_root: Path, images: ImageLookup, renderer: Renderer | None = None) -> None:
-        self.roles_root = roles_root
+    def __init__(self, role_folder: RoleFolder, images: ImageLookup, renderer: Renderer | None = None) -> None:
+        self._roles = role_folder
         self._images = images
         self._renderer = renderer or Renderer()
 
@@ -61,7 +76,7 @@ class RoleCompiler:
             )
         # Before the role and its image are looked at: what the operator must do first comes first.
         variables.subnet_of(machine, inventory)
-        role = roles.load(self.roles_root, machine.slot.role)
+        role = self._roles.get(machine.slot.role)
         settings = role.settings
         if settings.format != "cloud-config":
             raise Refused(
@@ -69,7 +84,7 @@ class RoleCompiler:
                 "use a role with `format: cloud-config`",
             )
         params = roles.parameters(role, machine.slot.params)
-        release = self._images(settings.image, settings.image_version or None)
+        release = self._release(role)
         line = script.kernel_line(release, settings.kernel_arguments, autologin=settings.autologin)
         context, warnings = variables.build(machine, inventory, role, params, release)
         parts = self.render(role, context)
@@ -88,8 +103,6 @@ class RoleCompiler:
             max_attempts=settings.max_attempts,
             wipe=settings.wipe != "never",
             warnings=tuple(warnings),
-            image=f"{release.image} {release.version}",
-            kernel_line=line,
         )
 
     def render(self, role: Role, context: Mapping[str, Any]) -> dict[str, str]:
@@ -107,6 +120,21 @@ class RoleCompiler:
 
     def close(self) -> None:
         self._renderer.close()
+
+    def _release(self, role: Role) -> Release:
+        name, version = role.settings.image, role.settings.image_version
+        command = f"`provisioner image import DIR --name {name}`"
+        try:
+            image = self._images(name, version or None)
+        except NotFound as error:
+            wanted = f"{name} {version}".strip()
+            raise Refused(f"role {role.name} installs image {wanted}, and {error.problem}", command) from None
+        if image.problems:
+            problems = "; ".join(image.problems)
+            raise Refused(
+                f"image {image.name} {image.version} cannot be used: {problems}", f"import it anew: {command}"
+            )
+        return Release(image.name, image.version, tuple(file.name for file in image.files))
 
 
 def _in_role(role: Role, problem: Problem) -> Problem:

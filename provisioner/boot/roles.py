@@ -178,25 +178,30 @@ class Role:
         return {name.removeprefix(prefix): text for name, text in own.items() if name.startswith(prefix)} | own
 
 
-def role_names(root: Path) -> list[str]:
-    """The folders that hold a ``role.yaml``, sorted."""
-    if not root.is_dir():
-        raise Refused(f"the role folder {root} does not exist", "set `cloud_configs` in the settings file")
-    return sorted(p.parent.name for p in root.glob(f"*/{ROLE_FILE}") if not p.parent.name.startswith(("_", ".")))
+@dataclass(frozen=True, slots=True)
+class RoleFolder:
+    """``cloud_configs/``: read anew at each call, so that an edited role needs no restart."""
 
+    root: Path
 
-def load(root: Path, name: str) -> Role:
-    """Read a role. Raises NotFound, InvalidDocument with every fault in ``role.yaml``, Refused."""
-    known = role_names(root)
-    if not ROLE_NAME.match(name) or name not in known:
-        raise NotFound("role", name, f"there is: {', '.join(known) or 'none'}")
-    files = dict(_files(root / name, "")) | dict(_files(root / SHARED, f"{SHARED}/"))
-    place = f"{name}/{ROLE_FILE}"
-    document = read(_text(files[ROLE_FILE], place), place)
-    settings, problems = check(RoleFile, document)
-    if settings is None:
-        raise InvalidDocument(problems, f"correct it and check with `provisioner role validate {name}`")
-    return Role(name, settings, _revision(files), files, document)
+    def names(self) -> list[str]:
+        """The folders that hold a ``role.yaml``, sorted. Raises Refused when the folder does not exist."""
+        if not self.root.is_dir():
+            raise Refused(f"the role folder {self.root} does not exist", "set `cloud_configs` in the settings file")
+        found = (path.parent.name for path in self.root.glob(f"*/{ROLE_FILE}"))
+        return sorted(name for name in found if ROLE_NAME.match(name))
+
+    def get(self, name: str) -> Role:
+        """Read a role. Raises NotFound, InvalidDocument with every fault in ``role.yaml``, Refused."""
+        if name not in (known := self.names()):
+            raise NotFound("role", name, f"there is: {', '.join(known) or 'none'}")
+        files = dict(_files(self.root / name, "")) | dict(_files(self.root / SHARED, f"{SHARED}/"))
+        place = f"{name}/{ROLE_FILE}"
+        document = read(_text(files[ROLE_FILE], place), place)
+        settings, problems = check(RoleFile, document)
+        if settings is None:
+            raise InvalidDocument(problems, f"correct it and check with `provisioner role validate {name}`")
+        return Role(name, settings, _revision(files), files, document)
 
 
 def parameters(role: Role, given: Mapping[str, Any]) -> dict[str, Any]:

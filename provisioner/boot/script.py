@@ -21,7 +21,7 @@ MAX_COMMAND_LINE = 2047
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A verified version of a netboot image, as the images room lists it."""
+    """One version of a netboot image, with the names of its files."""
 
     image: str
     version: str

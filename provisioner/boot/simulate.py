@@ -1,0 +1,70 @@
+"""What a machine would be told if it powered on now: the same code as arming, with nothing stored."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from provisioner.boot.script import script_for
+from provisioner.domain.boot import Action, plan_boot
+from provisioner.domain.errors import Refused
+from provisioner.domain.inventory import Inventory
+from provisioner.domain.machine import Machine
+from provisioner.domain.ports import Compiler
+from provisioner.domain.subnet import Subnet
+
+
+def simulate(compiler: Compiler, inventory: Inventory, machine: Machine | None, now: int) -> dict[str, Any]:
+    """Plain data, ready for JSON; tokens and the appliance's address are shown as placeholders.
+
+    ``machine`` None: a MAC that is in no inventory. ``install`` is what was frozen at arming while that is
+    what a boot gets, else what arming would freeze now (``if_armed``), or the reason why it can't.
+    """
+    plan = plan_boot(machine, _subnet(machine, inventory), now)
+    result: dict[str, Any] = {
+        "machine": machine.name if machine else None,
+        "state": machine.state.value if machine else None,
+        "action": plan.action.value,
+        "reason": plan.reason,
+        "boot_script": "",
+        "install": None,
+        "if_armed": None,
+    }
+    if plan.action is Action.INSTALL and machine and machine.install:
+        script = script_for(plan, machine.install.files["boot.ipxe"])
+        result["install"] = _described(machine.install.files, machine.install.role, machine.install.revision)
+    else:
+        script = script_for(plan)
+        if machine is not None:
+            result["if_armed"] = _preview(compiler, machine, inventory)
+    result["boot_script"] = script.decode()
+    return result
+
+
+def _preview(compiler: Compiler, machine: Machine, inventory: Inventory) -> dict[str, Any]:
+    try:
+        compiled = compiler.compile(machine, inventory)
+    except Refused as refusal:
+        return {"refused": refusal.problem, "remedy": refusal.remedy}
+    return _described(compiled.files, compiled.role, compiled.revision) | {"warnings": list(compiled.warnings)}
+
+
+def _described(files: Mapping[str, bytes], role: str, revision: str) -> dict[str, Any]:
+    script = files["boot.ipxe"].decode()
+    kernel = next((line for line in script.splitlines() if line.startswith("kernel ")), "")
+    return {
+        "role": role,
+        "revision": revision,
+        # "kernel URL LINE || goto retry"
+        "kernel_line": kernel.partition(" || ")[0].split(" ", 2)[-1],
+        "files": [
+            {"name": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in sorted(files.items())
+        ],
+    }
+
+
+def _subnet(machine: Machine | None, inventory: Inventory) -> Subnet | None:
+    """The machine's subnet; for a stranger the only one there is, since the wire it would ask on is not known."""
+    if machine is not None and machine.ip is not None:
+        return inventory.subnet_of(machine.ip)
+    return inventory.subnets[0] if len(inventory.subnets) == 1 else None
