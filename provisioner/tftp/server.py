@@ -112,7 +112,7 @@ class TftpServer:
         self._timers: list[tuple[float, int]] = []
         self._next_port = 0
         self._drain_until: float | None = None
-        self._grace = 0.0
+        self._grace: float | None = None
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake, select.EPOLLIN)
@@ -175,7 +175,7 @@ class TftpServer:
                 self._admit(sock, arrival)
         elif fd == self._wake:
             os.eventfd_read(self._wake)
-            self._drain_until = self._monotonic() + self._grace
+            self._drain_until = self._monotonic() + (self._grace or 0.0)
 
     def _admit(self, sock: socket.socket, arrival: Arrival) -> None:
         """One datagram at the request port."""
@@ -247,7 +247,7 @@ class TftpServer:
             raise _Refusal(
                 ErrorCode.ILLEGAL_OPERATION, f"mode {request.mode!r} is not served; ask for octet (binary)"
             )
-        if self._drain_until is not None:
+        if self._grace is not None:
             raise _Refusal(ErrorCode.NOT_DEFINED, "the server is shutting down; ask again in a minute")
         if len(self._sessions) >= self._limits.sessions:
             raise _Refusal(

@@ -18,6 +18,8 @@ _IP_PKTINFO = 8
 _SIOCGIFMTU = 0x8921
 _ANCILLARY = socket.CMSG_SPACE(20) + socket.CMSG_SPACE(12)
 _ETHERNET_MTU = 1500
+_REQUEST_BUFFER = 1 << 20
+"""Bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ def listening(ip: IPAddress, port: int) -> socket.socket:
         sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
     else:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    # A storm of requests waits here while the loop is busy; the kernel caps it (net.core.rmem_max).
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _REQUEST_BUFFER)
     try:
         sock.bind((str(ip), port))
     except OSError as error:
