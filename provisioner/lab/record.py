@@ -4,6 +4,8 @@ cleaning up after a lab whose process was killed."""
 import json
 import os
 import shutil
+import signal
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,6 +63,17 @@ def take_down(record: LabRecord, records: Path = RECORDS) -> None:
     if record.ours:
         shutil.rmtree(record.directory, ignore_errors=True)
     _file(record.name, records).unlink(missing_ok=True)
+
+
+def end(record: LabRecord, records: Path = RECORDS, seconds: float = 60.0) -> None:
+    """``lab down``: ask the lab's process to end, which takes it down; then take down whatever is left."""
+    if record.alive:
+        with suppress(ProcessLookupError):
+            os.kill(record.owner, signal.SIGTERM)
+    until = time.monotonic() + seconds
+    while record.alive and time.monotonic() < until:
+        time.sleep(0.1)
+    take_down(record, records)
 
 
 def take_down_leftovers(records: Path = RECORDS) -> list[str]:
