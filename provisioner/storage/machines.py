@@ -155,7 +155,7 @@ class MachineRows:
             ("ip", select(a.c.ip, s.c.name, m.c.id).join_from(a, s).join(m).where(a.c.ip.in_(ips))),
         )
         for field, query in holders:
-            for value, holder, holder_id in self._run(query).tuples():
+            for value, holder, holder_id in self._run(query):
                 if holder_id != item.id:
                     remedy = (
                         f"`provisioner machine show {holder}` shows it; change it there or give another one here"
