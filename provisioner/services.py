@@ -132,7 +132,7 @@ def web(settings: Settings, stop: threading.Event) -> None:
         )
         watchdog = threading.Thread(target=_watch, args=(house, feed, journal, stop), name="watchdog")
         watchdog.start()
-        sockets = [(create_people_app(parts), people_socket(settings))]
+        sockets: list[tuple[Any, socket.socket]] = [(create_people_app(parts), people_socket(settings))]
         sockets += [(create_machines_app(parts), sock) for sock in machine_sockets(settings)]
         asyncio.run(_serve_apps(sockets, stop))
         stop.set()

@@ -1,0 +1,109 @@
+"""``provisioner role``: what machines become, tried before anybody arms one."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from provisioner.boot.trial import try_role
+from provisioner.cli import session
+from provisioner.domain.errors import NotFound, Refused
+
+app = typer.Typer(help="Roles: folders of templates; list, validate, render.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PARTS = {
+    "config": "config.yml",
+    "pxe": "pxe.yml",
+    "install": "install.sh",
+    "script": "boot.ipxe",
+    "network": "network",
+    "ignition": "ignition.json",
+}
+
+
+@app.command("list", epilog="Example: `provisioner role list`")
+def list_roles(json: Json = False) -> None:
+    """List roles and how far each is proven."""
+    with session.house() as house:
+        roles = [house.roles.get(name) for name in house.roles.names()]
+    rows = [
+        {
+            "name": role.name,
+            "description": role.settings.description,
+            "image": role.settings.image,
+            "format": role.settings.format,
+            "proof": role.settings.proof,
+            "revision": role.revision,
+        }
+        for role in roles
+    ]
+    if json:
+        session.show_json(rows)
+    else:
+        columns = ("name", "image", "format", "proof", "description")
+        session.show_table(columns, rows, "no roles; a role is a folder with a role.yaml in cloud_configs")
+
+
+@app.command(epilog="Example: `provisioner role show worker`")
+def show(name: Annotated[str, typer.Argument(help="Role.")], json: Json = False) -> None:
+    """Show a role: its settings, parameters and files, and what is missing to use it."""
+    with session.house() as house:
+        role = house.roles.get(name)
+        try:
+            image = house.images.get(role.settings.image, role.settings.image_version or None)
+            there = f"{image.version}: {'; '.join(image.problems) or 'complete'}"
+        except NotFound:
+            there = f"missing; `provisioner image import DIR --name {role.settings.image}`"
+    settings = role.settings.model_dump(mode="json")
+    if json:
+        session.show_json(
+            {"name": name, "revision": role.revision, **settings, "image_state": there, "files": sorted(role.files)}
+        )
+        return
+    session.say(f"{name}: {role.settings.description}")
+    session.say(f"revision    {role.revision}")
+    session.say(f"image       {role.settings.image} ({there})")
+    for key in ("format", "kernel_arguments", "install_disk", "wipe", "arm", "on_failure", "max_attempts", "proof"):
+        session.say(f"{key:12}{settings[key]}")
+    rows = [{"parameter": key, **value} for key, value in settings["parameters"].items()]
+    session.show_table(("parameter", "type", "default", "required", "description"), rows, "no parameters")
+
+
+@app.command(epilog="Example: `provisioner role validate`")
+def validate(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[ROLE...]", help="Default: all.")] = None,
+) -> None:
+    """Compile each role for an example machine and check every byte; faults name file, line and key."""
+    faulty = False
+    with session.house() as house:
+        for name in names or house.roles.names():
+            try:
+                _, warnings = try_role(house.roles, name, house.images.get)
+            except Refused as refusal:
+                faulty = True
+                session.warn(f"{name}: {refusal}")
+                continue
+            session.say(f"{name}: valid")
+            for warning in warnings:
+                session.warn(f"{name}: {warning}")
+    if faulty:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: `provisioner role render node-01 --part install`")
+def render(
+    machine: Annotated[str, typer.Argument(metavar="MACHINE", help="Name, id, MAC or address.")],
+    part: Annotated[str, typer.Option(help="config, pxe, install, script, network or ignition.")] = "config",
+) -> None:
+    """Print what this machine would be told if it were armed now. Changes nothing."""
+    if part not in PARTS:
+        raise typer.BadParameter(f"part {part!r} is not known; choose one of {', '.join(PARTS)}")
+    with session.house() as house:
+        inventory = house.store.inventory()
+        found = inventory.find(machine)
+        if found is None:
+            raise NotFound("machine", machine)
+        compiled = house.compiler.compile(found, inventory)
+    if PARTS[part] not in compiled.files:
+        raise Refused(f"role {compiled.role} has no part {part}", f"it has {', '.join(sorted(compiled.files))}")
+    sys.stdout.write(compiled.files[PARTS[part]].decode())
