@@ -59,20 +59,14 @@ class MachineRows:
         slot_version, version = _versions(stored, item)
         item = replace(item, version=version, slot=replace(item.slot, version=slot_version))
 
-        # In this order: an address belongs to a slot, a machine sits in one.
-        slot = {**slot_values(item.slot), "version": slot_version}
-        if stored is not None and stored.slot.id == item.slot.id:
-            if stored.slot != item.slot:
-                self._run(update(tables.slots).where(tables.slots.c.id == item.slot.id).values(slot))
-        else:
-            self._run(insert(tables.slots).values(slot))
+        self._put_slot(stored, item)
         hardware = {**hardware_values(item), "version": version}
         if stored is None:
             self._run(insert(tables.machines).values(hardware))
         else:
             self._run(update(tables.machines).where(tables.machines.c.id == item.id).values(hardware))
-        if stored is not None and stored.slot.id != item.slot.id:
-            self._run(delete(tables.slots).where(tables.slots.c.id == stored.slot.id))
+            if stored.slot.id != item.slot.id:
+                self._run(delete(tables.slots).where(tables.slots.c.id == stored.slot.id))
         self._put_parts(stored, item)
         self._record_put(stored, item)
         return item
@@ -164,6 +158,17 @@ class MachineRows:
         if item.bmc_id is not None:
             known = select(tables.bmcs.c.id).where(tables.bmcs.c.id == item.bmc_id)
             found(self._run(known).scalar_one_or_none(), "bmc", item.bmc_id)
+
+    def _put_slot(self, stored: Machine | None, item: Machine) -> None:
+        s = tables.slots
+        values = {**slot_values(item.slot), "version": item.slot.version}
+        if stored is not None and stored.slot.id == item.slot.id:
+            self._run(update(s).where(s.c.id == item.slot.id).values(values))
+            return
+        if stored is not None:
+            # The old slot goes once nothing points to it; until then it must not hold the machine's name.
+            self._run(update(s).where(s.c.id == stored.slot.id).values(name=f"left {stored.slot.id}"))
+        self._run(insert(s).values(values))
 
     def _put_parts(self, stored: Machine | None, item: Machine) -> None:
         i, a = tables.interfaces, tables.addresses
