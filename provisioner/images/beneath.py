@@ -95,6 +95,14 @@ class Root:
             raise Forbidden(f"{name!r} is {_what(status.st_mode)}, not a file", "name a regular file")
         return Opened(fd, status.st_size)
 
+    @property
+    def replaced(self) -> bool:
+        """Another folder, or none, has its path now: what is missing here may only be on its way out."""
+        try:
+            return not os.path.samestat(os.fstat(self._fd), self.path.stat())
+        except OSError:
+            return True
+
     def close(self) -> None:
         os.close(self._fd)
 

@@ -13,15 +13,18 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from provisioner.domain.errors import InvalidValue, NotFound, Refused
 from provisioner.images.beneath import Missing, Opened, Root
 from provisioner.images.intake import MANIFEST, NAME, ImageFile, check_name, copy, read_version, sources
 from provisioner.images.layout import DIGEST_FILES, missing_files, published_digests
+
+T = TypeVar("T")
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -65,12 +68,17 @@ class ImageStore:
             ) from error
 
     def list(self) -> Sequence[Image]:
-        """All images by name, versions in natural order (9 before 10)."""
-        return [
-            self.get(folder.name, version)
-            for folder in sorted(_visible(self.root), key=lambda entry: entry.name)
-            for version in self.versions(folder.name)
-        ]
+        """All images by name, versions in natural order (9 before 10); an unreadable one with its problem."""
+        found = []
+        for folder in sorted(_visible(self.root), key=lambda entry: entry.name):
+            for version in self.versions(folder.name):
+                try:
+                    found.append(self.get(folder.name, version))
+                except NotFound:
+                    continue  # Removed since its name was read.
+                except Refused as error:
+                    found.append(Image(folder.name, version, (), (str(error),)))
+        return found
 
     def versions(self, name: str) -> Sequence[str]:
         """Versions of an image, oldest first; empty if there is none."""
@@ -86,40 +94,14 @@ class ImageStore:
             version = there[-1]
         if version not in there or version is None:
             raise self._unknown(name, version)
-        with self._folder(name, version) as root:
-            files = _manifest(root, name, version)
-            problems = [f"{missing} is missing" for missing in missing_files(file.name for file in files)]
-            for file in files:
-                try:
-                    opened = root.open(file.name)
-                except Refused as error:
-                    problems.append(str(error))
-                    continue
-                opened.close()
-                if opened.size != file.size:
-                    problems.append(_wrong_size(file, opened.size))
-        return Image(name, version, files, tuple(problems))
+        return self._read(name, version, lambda root: _inspect(root, name, version))
 
     def open(self, name: str, version: str, file_name: str) -> tuple[Opened, ImageFile]:
         """A file and its entry, both of the same import; the caller closes it.
 
         Raises NotFound when the manifest has no such file, Refused when it is not what was imported.
         """
-        with self._folder(name, version) as root:
-            files = _manifest(root, name, version)
-            entry = next((file for file in files if file.name == file_name), None)
-            if entry is None:
-                raise NotFound(
-                    "file", f"{name}/{version}/{file_name}", "there is: " + ", ".join(f.name for f in files)
-                )
-            opened = root.open(file_name)
-        if opened.size != entry.size:
-            opened.close()
-            raise Refused(
-                f"{name}/{version}: {_wrong_size(entry, opened.size)}",
-                f"import it again: `provisioner image import DIR --name {name}`",
-            )
-        return opened, entry
+        return self._read(name, version, lambda root: _open(root, name, version, file_name))
 
     def import_dir(self, directory: Path, name: str, version: str | None = None) -> Image:
         """Copy a publisher's files in and publish them at once; a version of the same name is replaced.
@@ -186,6 +168,16 @@ class ImageStore:
             "image", f"{name}/{version}" if version else name, f"{remedy}; `provisioner image import DIR`"
         )
 
+    def _read(self, name: str, version: str, read: Callable[[Root], T]) -> T:
+        """What ``read`` finds in one import; again if that one was replaced and cleared away meanwhile."""
+        while True:
+            with self._folder(name, version) as root:
+                try:
+                    return read(root)
+                except Refused:
+                    if not root.replaced:
+                        raise
+
     @contextmanager
     def _folder(self, name: str, version: str) -> Iterator[Root]:
         """One version's folder, held open: a swap during the work is not seen."""
@@ -228,6 +220,38 @@ class ImageStore:
                 pass
             finally:
                 os.close(lock)
+
+
+def _inspect(root: Root, name: str, version: str) -> Image:
+    files = _manifest(root, name, version)
+    problems = [f"{missing} is missing" for missing in missing_files(file.name for file in files)]
+    for file in files:
+        try:
+            opened = root.open(file.name)
+        except Refused as error:
+            if root.replaced:
+                raise
+            problems.append(str(error))
+            continue
+        opened.close()
+        if opened.size != file.size:
+            problems.append(_wrong_size(file, opened.size))
+    return Image(name, version, files, tuple(problems))
+
+
+def _open(root: Root, name: str, version: str, file_name: str) -> tuple[Opened, ImageFile]:
+    files = _manifest(root, name, version)
+    entry = next((file for file in files if file.name == file_name), None)
+    if entry is None:
+        raise NotFound("file", f"{name}/{version}/{file_name}", "there is: " + ", ".join(f.name for f in files))
+    opened = root.open(file_name)
+    if opened.size != entry.size:
+        opened.close()
+        raise Refused(
+            f"{name}/{version}: {_wrong_size(entry, opened.size)}",
+            f"import it again: `provisioner image import DIR --name {name}`",
+        )
+    return opened, entry
 
 
 def _locked(folder: Path) -> int:
