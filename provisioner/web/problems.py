@@ -96,14 +96,16 @@ def install(app: FastAPI) -> None:
     async def invalid(_: Request, error: Exception) -> JSONResponse:
         first: dict[str, Any] = error.errors()[0] if isinstance(error, RequestValidationError) else {}
         where = ".".join(str(part) for part in first.get("loc", ())[1:]) or "body"
-        shown = str(first.get("input"))[:80]
+        given = first.get("input")
+        # A whole object may hold a password beside the field at fault; a password is never shown back.
+        secret = "password" in where or not isinstance(given, str | int | float)
         document = problem(
             422,
             "invalid-value",
             "Invalid value",
             f"{where}: {first.get('msg', 'is not understood')}",
             field=where,
-            value=shown,
+            value=None if secret else str(given)[:80],
             remedy="/openapi.json says what is taken",
         )
         return answer(document)

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+from argon2 import PasswordHasher
 from starlette.testclient import TestClient
 
 from provisioner.actions import arm, enrol, subnets
@@ -16,6 +18,7 @@ from provisioner.domain.inventory import Inventory
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import Machine
 from provisioner.domain.ports import Transaction
+from provisioner.domain.records import User
 from provisioner.domain.tokens import install_token, machine_token
 from provisioner.storage.database import migrate, open_engine
 from provisioner.storage.secrets import Keyring
@@ -27,6 +30,7 @@ SECOND = 1_000_000
 HOUR = 3600 * SECOND
 START = 1_700_000_000 * SECOND
 SERVER = "10.12.0.1"
+PASSWORD = "correct horse battery"
 MAC, IP = "52:54:00:12:00:11", "10.12.1.17"
 OTHER_MAC, OTHER_IP = "52:54:00:12:00:12", "10.12.1.18"
 
@@ -176,6 +180,12 @@ class Appliance:
         """Stored ones, oldest first."""
         with self.store.real.reading() as tx:
             return list(tx.events.list(machine_id=tx.machines.get(name).id, after=-1, limit=1000))
+
+    def user(self, name: str = "ada") -> None:
+        """A user with PASSWORD; its hash is a cheap one, so that tests don't wait for argon2."""
+        cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+        with self.store.transaction("test") as tx:
+            tx.users.put(User(uuid4(), name, cheap, self.clock()))
 
     def refusals(self) -> list[Event]:
         return [event for event in self.seen.events if event.kind == "token.refused"]

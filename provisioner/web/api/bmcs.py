@@ -1,0 +1,118 @@
+"""BMCs. Passwords go in and never come out."""
+
+from typing import Any
+
+from fastapi import Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from provisioner.actions import bmcs, power
+from provisioner.domain.bmc import Bmc
+from provisioner.web.api import edits, jobs
+from provisioner.web.api.edits import IfMatch
+from provisioner.web.api.jobs import JobOut
+from provisioner.web.api.paging import After, Limit, Page, cut
+from provisioner.web.auth import actor
+from provisioner.web.parts import Parts
+
+
+class BmcOut(BaseModel):
+    id: str
+    address: str
+    port: int
+    protocol: str
+    has_login: bool
+    chassis: str
+    certificate: str
+    version: int
+
+
+class BmcFields(BaseModel):
+    """Left out: unchanged. ``user`` and ``password`` are set together."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    port: int | None = None
+    protocol: str | None = None
+    user: str | None = None
+    password: str | None = Field(default=None, json_schema_extra={"writeOnly": True}, repr=False)
+    chassis: str | None = None
+
+
+class NewBmc(BmcFields):
+    address: str
+
+
+class HarvestWish(BaseModel):
+    """``addresses`` null: every listed BMC."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    addresses: list[str] | None = Field(default=None, max_length=10_000)
+
+
+class Bmcs:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def all(self, after: After = "", limit: Limit = 200) -> Page[BmcOut]:
+        """All BMCs."""
+        with self._parts.store.reading() as tx:
+            found = tx.bmcs.list()
+        return cut(found, lambda bmc: bmc.address, after, limit, shown)
+
+    def one(self, ref: str, response: Response) -> BmcOut:
+        """By address or id."""
+        return self._tagged(self._find(ref), response)
+
+    def add(self, fields: NewBmc, request: Request, response: Response) -> BmcOut:
+        """List a BMC; one that is listed gets the login and fields that are sent."""
+        bmc = self._put(fields.model_dump(exclude_unset=True), request)
+        response.headers["Location"] = f"/api/v1/bmcs/{bmc.id}"
+        return self._tagged(bmc, response)
+
+    def change(
+        self, ref: str, fields: BmcFields, request: Request, response: Response, if_match: IfMatch = None
+    ) -> BmcOut:
+        """Change the fields that are sent."""
+        bmc = self._find(ref)
+        edits.check("bmc", bmc.address, bmc.version, if_match)
+        return self._tagged(
+            self._put({**fields.model_dump(exclude_unset=True), "address": bmc.address}, request), response
+        )
+
+    def remove(self, ref: str, request: Request, if_match: IfMatch = None) -> None:
+        """Refused while a machine names it."""
+        bmc = self._find(ref)
+        edits.check("bmc", bmc.address, bmc.version, if_match)
+        bmcs.remove_bmc(self._parts.store, bmc.address, actor=actor(request), now=self._parts.clock())
+
+    def harvest(self, request: Request, response: Response, wish: HarvestWish | None = None) -> JobOut:
+        """Ask BMCs who their servers are."""
+        job = power.enqueue_harvest(
+            self._parts.store, wish.addresses if wish else None, actor=actor(request), now=self._parts.clock()
+        )
+        return jobs.accepted(response, job)
+
+    def _find(self, ref: str) -> Bmc:
+        with self._parts.store.reading() as tx:
+            return tx.bmcs.get(ref)
+
+    def _put(self, fields: dict[str, Any], request: Request) -> Bmc:
+        return bmcs.add_bmc(self._parts.store, fields, actor=actor(request), now=self._parts.clock())
+
+    def _tagged(self, bmc: Bmc, response: Response) -> BmcOut:
+        edits.tag(response, bmc.version)
+        return shown(bmc)
+
+
+def shown(bmc: Bmc) -> BmcOut:
+    return BmcOut(
+        id=str(bmc.id),
+        address=bmc.address,
+        port=bmc.port,
+        protocol=bmc.protocol,
+        has_login=bmc.credential_id is not None,
+        chassis=bmc.chassis,
+        certificate=bmc.certificate,
+        version=bmc.version,
+    )

@@ -1,0 +1,124 @@
+"""The people's app: API and page behind one gate. Every route of the API is on this screen.
+
+The page's addresses are in ``web.pages``; who may ask at all is decided in ``web.auth``.
+"""
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.sse import EventSourceResponse
+
+from provisioner.web import auth, pages, problems
+from provisioner.web.api.allocations import Allocations
+from provisioner.web.api.bmcs import Bmcs
+from provisioner.web.api.events import Events
+from provisioner.web.api.jobs import Jobs
+from provisioner.web.api.machines import Machines
+from provisioner.web.api.people import Tokens, Users
+from provisioner.web.api.roles import Roles
+from provisioner.web.api.simulate import Simulate
+from provisioner.web.api.slots import Slots
+from provisioner.web.api.subnets import Subnets
+from provisioner.web.health import Health
+from provisioner.web.parts import Parts
+
+_PROBLEM = {
+    "model": problems.Problem,
+    "content": {problems.MEDIA_TYPE: {}},
+    "description": "Why not, and the remedy",
+}
+
+
+def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a route
+    """The app for port 8080."""
+    app = FastAPI(
+        title="Provisioner",
+        version=version("provisioner"),
+        # The interactive pages load scripts from the internet, which a rack does not have.
+        docs_url=None,
+        redoc_url=None,
+        responses={"default": _PROBLEM, 422: _PROBLEM},
+    )
+    machines, slots, subnets, bmcs = Machines(parts), Slots(parts), Subnets(parts), Bmcs(parts)
+    events, jobs, allocations = Events(parts), Jobs(parts), Allocations(parts)
+    users, tokens, roles, health = Users(parts), Tokens(parts), Roles(parts), Health(parts)
+    api = _Routes()
+
+    api.add("GET", "/machines", machines.all)
+    api.add("POST", "/machines", machines.add, 201)
+    api.add("GET", "/machines/{ref}", machines.one)
+    api.add("PATCH", "/machines/{ref}", machines.change)
+    api.add("DELETE", "/machines/{ref}", machines.remove, 204)
+    api.add("POST", "/machines/{ref}/arm", machines.arm)
+    api.add("POST", "/machines/{ref}/disarm", machines.disarm)
+    api.add("POST", "/machines/{ref}/release", machines.release)
+    api.add("POST", "/machines/{ref}/retire", machines.retire)
+    api.add("POST", "/machines/{ref}/restore", machines.restore)
+    api.add("POST", "/machines/{ref}/accept", machines.accept)
+    api.add("POST", "/machines/{ref}/install", machines.install, 202)
+    api.add("POST", "/machines/{ref}/power", machines.power, 202)
+    api.add("GET", "/machines/{ref}/log", machines.log)
+    api.add("GET", "/machines/{ref}/simulate", Simulate(parts).one)
+
+    api.add("GET", "/slots", slots.all)
+    api.add("GET", "/slots/{ref}", slots.one)
+    api.add("PATCH", "/slots/{ref}", slots.change)
+
+    api.add("GET", "/subnets", subnets.all)
+    api.add("POST", "/subnets", subnets.add, 201)
+    api.add("GET", "/subnets/{ref:path}", subnets.one)
+    api.add("PATCH", "/subnets/{ref:path}", subnets.change)
+    api.add("DELETE", "/subnets/{ref:path}", subnets.remove, 204)
+
+    api.add("GET", "/bmcs", bmcs.all)
+    api.add("POST", "/bmcs", bmcs.add, 201)
+    api.add("POST", "/bmcs/harvest", bmcs.harvest, 202)
+    api.add("GET", "/bmcs/{ref}", bmcs.one)
+    api.add("PATCH", "/bmcs/{ref}", bmcs.change)
+    api.add("DELETE", "/bmcs/{ref}", bmcs.remove, 204)
+
+    api.add("GET", "/roles", roles.all)
+    api.add("POST", "/allocations/plan", allocations.plan)
+    api.add("POST", "/allocations/apply", allocations.apply)
+    api.add("GET", "/jobs", jobs.all)
+    api.add("GET", "/jobs/{ref}", jobs.one)
+    api.add("GET", "/events", events.all)
+    api.add("GET", "/stream", events.stream, response_class=EventSourceResponse)
+
+    api.add("GET", "/users", users.all)
+    api.add("POST", "/users", users.add, 201)
+    api.add("GET", "/users/{ref}", users.one)
+    api.add("PUT", "/users/{ref}/password", users.set_password)
+    api.add("DELETE", "/users/{ref}", users.remove, 204)
+    api.add("GET", "/tokens", tokens.all)
+    api.add("POST", "/tokens", tokens.add, 201)
+    api.add("DELETE", "/tokens/{ref}", tokens.remove, 204)
+
+    app.include_router(api.router)
+    for path, answer in (("/healthz", health.alive), ("/readyz", health.ready), ("/metrics", health.metrics)):
+        app.add_api_route(path, answer, methods=["GET", "HEAD"], include_in_schema=False)
+    app.include_router(pages.router(parts))
+    problems.install(app)
+    app.add_middleware(auth.Gate, parts=parts)
+    return app
+
+
+class _Routes:
+    """One line a route; the noun and the verb name the operation in OpenAPI."""
+
+    def __init__(self) -> None:
+        self.router = APIRouter(prefix="/api/v1")
+
+    def add(self, method: str, path: str, handler: Callable[..., Any], status: int = 200, **more: Any) -> None:
+        noun = path.split("/")[1]
+        self.router.add_api_route(
+            path,
+            handler,
+            methods=[method],
+            status_code=status,
+            tags=[noun],
+            operation_id=f"{type(getattr(handler, '__self__', None)).__name__.lower()}_{handler.__name__}",
+            **more,
+        )
