@@ -185,7 +185,8 @@ def test_payload_lands_in_the_installed_system_with_its_mode(bench: Bench, tmp_p
     data = os.urandom(100_000)
     bench.files["/payload/tools/agent.tar"] = data
     digest = hashlib.sha256(data).hexdigest()
-    payload = f"payload:\n  - path: tools/agent.tar\n    sha256: {digest}\n    dest: /opt/agent/agent.tar\n    mode: '0750'"
+    place = "dest: /opt/agent/agent.tar\n    mode: '0750'"
+    payload = f"payload:\n  - path: tools/agent.tar\n    sha256: {digest}\n    {place}"
     run = bench.run(small_disks(tmp_path, payload))
     assert run.returncode == 0, run.stdout
     placed = bench.root / "opt/agent/agent.tar"
@@ -200,9 +201,8 @@ def test_payload_with_another_sha256_fails_and_leaves_nothing(bench: Bench, tmp_
     assert bench.run(small_disks(tmp_path, payload)).returncode == 1
     told = bench.only("failed")
     assert told["phase"] == "payload"
-    assert told["reason"].startswith(
-        f"payload agent has sha256 {hashlib.sha256(b'not what the role says').hexdigest()}, the role says {'f' * 64}"
-    )
+    actual = hashlib.sha256(b"not what the role says").hexdigest()
+    assert told["reason"].startswith(f"payload agent has sha256 {actual}, the role says {'f' * 64}")
     assert list((bench.root / "opt").iterdir()) == []
 
 
