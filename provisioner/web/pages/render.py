@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from provisioner.web import auth
 from provisioner.web.pages import spoken
+from provisioner.web.pages.train import summary
 from provisioner.web.parts import Parts
 
 _WEB = Path(__file__).parent.parent
@@ -33,7 +34,7 @@ def _asset(name: str) -> str:
     return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:12]}"
 
 
-_templates.globals.update(asset=_asset, spoken=spoken)
+_templates.globals.update(asset=_asset, spoken=spoken, summary=summary)
 
 
 def fragment(template: str, **values: Any) -> str:
@@ -57,7 +58,6 @@ def page(
         csrf=auth.csrf_token(request),
         wires=wires if access else [],
         here=here,
-        oob=False,
         **values,
     )
     return HTMLResponse(html, status, headers={"Cache-Control": "no-store", "Vary": "HX-Request"})

@@ -41,7 +41,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What should come next; if it is ``overdue``, the likely cause (empty: the state's reason says it) and the fix."""
+    """What should come next; if it is ``overdue``, the likely cause and the fix.
+
+    ``cause`` is empty where the state's own reason says it.
+    """
 
     next: str
     overdue: bool = False
@@ -164,9 +167,9 @@ def _waiting_for_power(machine: Machine, around: Surroundings, now: int) -> Expe
 def _after_failure(machine: Machine) -> str:
     phase = machine.install.phase if machine.install else None
     if phase is Phase.DISK:
-        return "if what is on the disk may be lost, arm it again with “wipe” ticked; else name another disk in its role"
+        return "if its disk may be wiped, arm it again with “Wipe” ticked; else name another disk in its role"
     if phase is not None and PHASES.index(phase) <= PHASES.index(Phase.CONFIG):
-        return f"provisioner simulate {machine.name} shows what it is told, its console how far it came; arm it again after that"
+        return f"provisioner simulate {machine.name} shows what it is told, its console how far it came"
     return (
         "the install log below has its last lines; the live system stays up at its console. Arm it again after that"
     )

@@ -121,6 +121,13 @@ def train(
     )
 
 
+def summary(segments: Sequence[Segment]) -> str:
+    """The whole train in words, for those who hear it."""
+    behind = sum(segment.kind in ("done", "passed") for segment in segments)
+    here = next((segment.title for segment in segments if segment.label), "")
+    return f"{behind} of {len(segments)} phases done{'; ' if here else ''}{here}"
+
+
 def _behind(phase: Phase, record: PhaseRecord | None, took: int | None, usual: int | None) -> Segment:
     if record is None:
         return Segment(phase, "passed", f"{phase}: not seen on its way")
@@ -139,12 +146,10 @@ def _at(machine: Machine, phase: Phase, record: PhaseRecord | None, now: int) ->
     if stuck(machine, now):
         return Segment(phase, "stuck", f"{phase}{began}: no sign of life for {quiet}", f"{phase} {quiet}")
     percent = machine.install.percent if machine.install else None
-    if percent is not None:
-        percent = min(100, max(0, percent))
-    said = f"{percent} %" if percent is not None else "under way"
-    return Segment(
-        phase, "current", f"{phase}{began}: {said}", f"{percent} %" if percent is not None else "", percent
-    )
+    if percent is None:
+        return Segment(phase, "current", f"{phase}{began}: under way", phase.value)
+    percent = min(100, max(0, percent))
+    return Segment(phase, "current", f"{phase}{began}: {percent} %", f"{phase} {percent} %", percent)
 
 
 def _width(took: int, usual: int | None) -> int:

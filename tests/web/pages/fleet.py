@@ -29,8 +29,8 @@ USUAL = dict(zip(PHASES, (14, 9, 22, 31, 2, 4, 190, 45, 6, 150, 0), strict=True)
 """Seconds that each phase takes here."""
 
 SENTENCES = {
-    Phase.FIRMWARE: (Kind.DHCP_OFFER, "asked for an address; offered {ip}, boot file snponly.efi because its firmware "
-                     "is uefi-x64"),
+    Phase.FIRMWARE: (Kind.DHCP_OFFER, "asked for an address; offered {ip}, "
+                     "boot file snponly.efi because its firmware is uefi-x64"),
     Phase.LOADER: (Kind.TFTP_READ, "read snponly.efi, 174 kB in 0.2 s"),
     Phase.KERNEL: (Kind.IMAGE_READ, "reads flatcar/lab/flatcar_production_pxe.vmlinuz"),
     Phase.CONFIG: (Kind.FILE_SERVED, "asked for install.sh; handed out, attempt 1 of 3"),
