@@ -24,6 +24,7 @@ from provisioner.domain.machine import IPAddress
 from provisioner.domain.ports import Observer, SnapshotSource
 from provisioner.images.beneath import Forbidden, Missing, Opened, Root
 from provisioner.images.conditions import Selection, Verdict, select
+from provisioner.images.descriptors import allow_descriptors
 from provisioner.images.readers import Readers
 from provisioner.images.store import ImageStore
 
@@ -35,6 +36,9 @@ STALL_SECONDS = 300.0
 """A client that acknowledges nothing for so long is gone. An installer may pause while its disk is slow."""
 DRAIN_SECONDS = 30.0
 """Running downloads get this long when the service is stopped."""
+
+DESCRIPTORS = 65536
+"""A connection each, and a file while one is sent."""
 
 _TYPES = {".txt": "text/plain; charset=utf-8", ".json": "application/json"}
 
@@ -182,6 +186,7 @@ async def listening(
     app: web.Application, host: str, port: int, header_seconds: float = HEADER_SECONDS
 ) -> AsyncIterator[int]:
     """The app on a port, inside a running loop; gives the port. Raises InvalidValue."""
+    allow_descriptors(DESCRIPTORS)
     runner = web.AppRunner(
         app,
         access_log=None,

@@ -5,7 +5,6 @@ Nothing that arrives ends the loop. Whatever is not served leaves an event that 
 
 import heapq
 import os
-import resource
 import select
 import socket
 import time
@@ -22,6 +21,7 @@ from provisioner.domain.errors import Refused
 from provisioner.domain.machine import IPAddress
 from provisioner.domain.ports import Observer, SnapshotSource
 from provisioner.images.beneath import Missing, Opened, Root
+from provisioner.images.descriptors import allow_descriptors
 from provisioner.tftp.files import Files, Made, Virtual
 from provisioner.tftp.packet import Error, ErrorCode, MalformedPacket, Opcode, Request, decode, encode
 from provisioner.tftp.sockets import (
@@ -124,7 +124,7 @@ class TftpServer:
         except Refused:
             self._close()
             raise
-        _allow_descriptors(2 * self._limits.sessions + 256)
+        allow_descriptors(2 * self._limits.sessions + 256)
 
     @property
     def addresses(self) -> list[SocketAddress]:
@@ -257,8 +257,7 @@ class TftpServer:
         if self._per_ip[ip] >= self._limits.sessions_per_ip:
             raise _Refusal(
                 ErrorCode.NOT_DEFINED,
-                f"{ip} has {self._limits.sessions_per_ip} transfers open already; "
-                "let them end, or raise tftp.max_sessions_per_ip",
+                f"{ip} has {self._limits.sessions_per_ip} transfers open already; let them end first",
             )
 
     def _open(self, name: str, ip: IPAddress) -> Opened | Made:
@@ -284,7 +283,7 @@ class TftpServer:
         if own is None:
             raise _Refusal(
                 ErrorCode.NOT_DEFINED,
-                f"all ports {ports.start}-{ports.stop - 1} are taken; ask again, or widen tftp.ports",
+                f"all ports {ports.start}-{ports.stop - 1} are taken; ask again, or raise tftp.last_port",
             )
         return own
 
@@ -384,11 +383,3 @@ class TftpServer:
         self._files.close()
         self._epoll.close()
         os.close(self._wake)
-
-
-def _allow_descriptors(wanted: int) -> None:
-    """Raise the soft limit: 1024 would stop a boot storm at 500 machines."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    target = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < target:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))

@@ -243,7 +243,7 @@ def test_clients_that_never_finish_their_headers_are_closed_and_hinder_nobody(tm
     with serving(tmp_path, header_seconds=1.0) as made, contextlib.ExitStack() as stack:
         (made.payload / "file").write_bytes(b"served")
         slow = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", made.port), timeout=10)) for _ in range(200)
+            stack.enter_context(socket.create_connection(("127.0.0.1", made.port), timeout=10)) for _ in range(2000)
         ]
         for sock in slow[::2]:
             sock.sendall(b"GET /payload/file HTTP/1.1\r\nX-Slow: ")

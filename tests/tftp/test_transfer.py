@@ -69,7 +69,7 @@ def test_the_last_block_is_short_and_an_exact_multiple_ends_with_an_empty_one(si
 
 
 @pytest.mark.rule("tftp-11")
-@pytest.mark.parametrize("windowsize", [1, 16])
+@pytest.mark.parametrize("windowsize", [pytest.param(1, marks=pytest.mark.system), 16])
 def test_block_numbers_wrap_twice(windowsize: int) -> None:
     size = 8 * (2 * 65536 + 100) + 3
     transfer = Transfer(ask(blksize=8, windowsize=windowsize), Content(pattern_size=size), CLIENT, 0.0)
