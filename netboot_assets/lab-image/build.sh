@@ -170,6 +170,7 @@ configure() {
     printf '127.0.0.1 localhost\n::1 localhost\n' >"$TREE/etc/hosts"
     : >"$TREE/etc/machine-id" # empty: each boot of the live system is another machine
     : >"$TREE/etc/fstab"
+    printf 'Provisioner lab image \\n \\l\n\n' >"$TREE/etc/issue"
     rm -f "$TREE/etc/os-release"
     cat >"$TREE/usr/lib/os-release" <<END
 NAME="Provisioner lab image"
@@ -244,8 +245,8 @@ pack_disk() {
     pack_disk_initrd
     # The config goes in as a memory disk: what -c embeds is read by GRUB's rescue parser, which has no
     # comments and no conditions.
-    tar -C "$HERE/disk" -cf "$WORK/memdisk.tar" grub.cfg
-    grub-mkimage -O x86_64-efi -o "$WORK/bootx64.efi" -m "$WORK/memdisk.tar" -p '(memdisk)' \
+    tar -C "$HERE" -cf "$WORK/memdisk.tar" disk/grub.cfg
+    grub-mkimage -O x86_64-efi -o "$WORK/bootx64.efi" -m "$WORK/memdisk.tar" -p '(memdisk)/disk' \
         memdisk tar normal part_msdos fat search search_fs_file linux
     truncate -s "${BOOT_MIB}M" "$boot"
     mkfs.vfat -n BOOT "$boot" >/dev/null

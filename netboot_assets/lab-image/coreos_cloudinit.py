@@ -213,7 +213,7 @@ def decode(content: str, encoding: str) -> bytes:
         raise ConfigError(f"unknown encoding {encoding!r}")
     try:
         if encoding.endswith(("base64", "b64")):
-            data = base64.b64decode(data)
+            data = base64.b64decode(b"".join(data.split()), validate=True)
         if encoding.startswith("gz"):
             data = zlib.decompress(data, wbits=31)
     except (binascii.Error, zlib.error) as error:
@@ -297,8 +297,13 @@ class System:
         return next((fields for fields in self.entries(database) if fields[0] == name), None)
 
     def put_entry(self, database: str, fields: list[str], mode: int = 0o644) -> None:
-        kept = [entry for entry in self.entries(database) if entry[0] != fields[0]]
-        text = "".join(":".join(entry) + "\n" for entry in [*kept, fields])
+        entries = self.entries(database)
+        places = [place for place, entry in enumerate(entries) if entry[0] == fields[0]]
+        if places:
+            entries[places[0]] = fields
+        else:
+            entries.append(fields)
+        text = "".join(":".join(entry) + "\n" for entry in entries)
         self.write(database, text.encode(), mode)
 
     def free_id(self, database: str, first: int) -> int:
@@ -370,6 +375,8 @@ def create_user(user: dict, system: System) -> list[str]:
         gid = int(fields[2])
     elif user.get("no_user_group"):
         gid = 100  # users
+    elif fields := system.entry("/etc/group", name):
+        gid = int(fields[2])
     else:
         gid = uid
         system.put_entry("/etc/group", [name, "x", str(gid), ""])

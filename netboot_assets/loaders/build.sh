@@ -51,9 +51,9 @@ add /boot/ipxe.efi ipxe "$IPXE" uefi-x64
 
 # The config goes in as a memory disk: what -c embeds is read by GRUB's rescue parser, which has no
 # loops. Partition tables and file systems are those an ESP can be on.
-cp "$HERE/localboot.cfg" "$WORK/grub.cfg"
-tar -C "$WORK" --owner=0 --group=0 --mtime=@0 -cf "$WORK/memdisk.tar" grub.cfg
-grub-mkimage -O x86_64-efi -o "$NEW/localboot-x64.efi" -m "$WORK/memdisk.tar" -p '(memdisk)' \
+install -D -m 0644 "$HERE/localboot.cfg" "$WORK/localboot/grub.cfg"
+tar -C "$WORK" --owner=0 --group=0 --mtime=@0 -cf "$WORK/memdisk.tar" localboot
+grub-mkimage -O x86_64-efi -o "$NEW/localboot-x64.efi" -m "$WORK/memdisk.tar" -p '(memdisk)/localboot' \
     memdisk tar normal part_gpt part_msdos fat search search_fs_file chain boot echo test
 chmod 0644 "$NEW/localboot-x64.efi"
 add "$NEW/localboot-x64.efi" grub-efi-amd64-bin "$GRUB" uefi-x64
