@@ -75,7 +75,7 @@ class BoardWatch:
         if not (touched or all_of_them or waited or inventory is not self._inventory):
             return None
         self._inventory, self._looked_at = inventory, now
-        before, after = self._last, self.desk.board(self.view)
+        before, after = self._last, self.desk.board(self.view, self._last.readings if self._last else None)
         self._last = after
         whole = after.order != self.position.order
         self.position = Position(self.position.cursor, after.order)
@@ -87,7 +87,9 @@ class BoardWatch:
         )
         strip = after.strip if before is None or before.strip != after.strip else None
         begun = before is not None and bool(before.strip.total) != bool(after.strip.total)
-        return BoardChange(after, rows, whole, strip, begun) if rows or whole or strip or begun else None
+        came_or_went = before is not None and before.readings.available != after.readings.available
+        told = rows or whole or strip or begun or came_or_went
+        return BoardChange(after, rows, whole, strip, begun) if told else None
 
     def _touched(self, first: bool) -> tuple[set[UUID], bool]:
         after = max(0, self.position.cursor - OVERLAP) if first else self.position.cursor

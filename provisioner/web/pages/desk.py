@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from provisioner.domain.bmc import Bmc
-from provisioner.domain.machine import Machine
+from provisioner.domain.machine import Machine, State
 from provisioner.web.pages import board, readings, timeline
 from provisioner.web.pages.acts import Act, acts_for
 from provisioner.web.pages.board import Readings, Row, Selection, Strip, View
@@ -44,6 +44,11 @@ class Drawer:
     available: bool
 
     @property
+    def invites(self) -> bool:
+        """Is the first button what somebody most likely came for? Not while a machine works or serves."""
+        return self.machine.state in (State.READY, State.FAILED, State.QUARANTINED, State.RETIRED)
+
+    @property
     def acts_key(self) -> str:
         """The buttons shown, in a few letters."""
         return "-".join(act.do for act in self.acts)
@@ -56,12 +61,14 @@ class Desk:
     parts: Parts
     pace: Pace = field(default_factory=Pace)
 
-    def board(self, view: View) -> Board:
-        """Blocking: two queries for at most a page of machines."""
+    def board(self, view: View, known: Readings | None = None) -> Board:
+        """Blocking: two queries for at most a page of machines. ``known`` stands in while the database is away."""
         now = self.parts.clock()
         inventory = self.parts.snapshot.inventory
         selection = board.select(inventory, view, now)
         read = readings.read(self.parts.store, self.pace, inventory, selection.machines, now)
+        if known and not read.available:
+            read = replace(known, available=False)
         strip = board.strip(inventory, view, read.usual, now)
         shown = replace(view, page=min(view.page, selection.pages))
         return Board(shown, selection, strip, board.rows(selection.machines, read, now), read, now)

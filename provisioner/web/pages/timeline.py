@@ -170,9 +170,7 @@ def _after_failure(machine: Machine) -> str:
         return "if its disk may be wiped, arm it again with “Wipe” ticked; else name another disk in its role"
     if phase is not None and PHASES.index(phase) <= PHASES.index(Phase.CONFIG):
         return f"provisioner simulate {machine.name} shows what it is told, its console how far it came"
-    return (
-        "the install log below has its last lines; the live system stays up at its console. Arm it again after that"
-    )
+    return "read the install log below; the live system stays up for a look at its console. Then arm it again"
 
 
 _STEPS: dict[Phase, tuple[str, str, str]] = {
