@@ -22,7 +22,6 @@ from provisioner.actions.accounts import Access
 from provisioner.domain.errors import NotAdmitted, Refused, StoreUnavailable
 from provisioner.web import body, problems
 from provisioner.web.backoff import Backoff, TooManyAttempts
-from provisioner.web.body import TooLarge
 from provisioner.web.parts import Parts
 
 __all__ = [
@@ -40,8 +39,6 @@ COOKIE = "provisioner_session"
 CSRF_FIELD = "csrf"
 CSRF_HEADER = "X-CSRF-Token"
 FORM_LIMIT = 64 * 1024
-BODY_LIMIT = 16 * 1024 * 1024
-"""An import of 10,000 machines is 2 MiB."""
 _OPEN = frozenset({"/healthz", "/readyz", "/metrics", "/login"})
 """Reachable without an account: they tell counts, never names."""
 _OPEN_BELOW = ("/static/",)
@@ -147,18 +144,15 @@ class Gate:
         changes = request.method not in _SAFE
         if changes and not _bearer(request):
             _from_our_page(request)
-        if int(request.headers.get("Content-Length") or 0) > BODY_LIMIT:
-            raise TooLarge(f"the body is longer than {BODY_LIMIT} bytes", "send it in parts")
-        bounded = _bounded(request.receive)
         if is_open:
-            return bounded
+            return request.receive
         found = await self._access(request)
         if found is None:
             return _who_are_you(request)
         request.state.access = found
         if changes and found.session:
-            return await _with_csrf(Request(request.scope, bounded), bounded)
-        return bounded
+            return await _with_csrf(request)
+        return request.receive
 
     async def _access(self, request: Request) -> Access | None:
         secret, kind = _bearer(request), "bearer"
@@ -186,10 +180,11 @@ def _from_our_page(request: Request) -> None:
         )
 
 
-async def _with_csrf(request: Request, receive: Receive) -> Receive:
+async def _with_csrf(request: Request) -> Receive:
     """Check the session's token in header or form field. Raises NotAdmitted, TooLarge, TooSlow."""
     expected = csrf_token(request)
     given = request.headers.get(CSRF_HEADER, "")
+    receive = request.receive
     if not given and request.headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded"):
         data = await body.whole(request, FORM_LIMIT)
         given = parse_qs(data.decode(errors="replace")).get(CSRF_FIELD, [""])[0]
@@ -199,21 +194,6 @@ async def _with_csrf(request: Request, receive: Receive) -> Receive:
             "the form's token is missing or is another session's", f"reload the page; programs send {CSRF_HEADER}"
         )
     return receive
-
-
-def _bounded(receive: Receive) -> Receive:
-    """A sender that states no length is cut off too."""
-    seen = 0
-
-    async def counted() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > BODY_LIMIT:
-            raise TooLarge(f"the body is longer than {BODY_LIMIT} bytes", "send it in parts")
-        return message
-
-    return counted
 
 
 def _again(data: bytes, receive: Receive) -> Receive:

@@ -19,21 +19,21 @@ class TooSlow(Refused):
     """The body did not arrive in time, or the sender went away."""
 
 
-async def whole(request: Request, limit: int) -> bytes:
+async def whole(request: Request, limit: int, seconds: float = SECONDS) -> bytes:
     """The body, at most ``limit`` bytes. Raises TooLarge and TooSlow."""
     body = bytearray()
-    async for chunk in _chunks(request):
+    async for chunk in _chunks(request, seconds):
         body += chunk
         if len(body) > limit:
             raise TooLarge(f"the body is longer than {limit} bytes", "send less at once")
     return bytes(body)
 
 
-async def tail(request: Request, limit: int, ceiling: int) -> bytes:
+async def tail(request: Request, limit: int, ceiling: int, seconds: float = SECONDS) -> bytes:
     """The last ``limit`` bytes of a body of at most ``ceiling``. Raises TooLarge and TooSlow."""
     kept = bytearray()
     seen = 0
-    async for chunk in _chunks(request):
+    async for chunk in _chunks(request, seconds):
         seen += len(chunk)
         if seen > ceiling:
             raise TooLarge(f"the body is longer than {ceiling} bytes", "send its last part only")
@@ -43,15 +43,15 @@ async def tail(request: Request, limit: int, ceiling: int) -> bytes:
     return bytes(kept[-limit:])
 
 
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
+async def _chunks(request: Request, seconds: float) -> AsyncIterator[bytes]:
     stream = request.stream()
-    deadline = asyncio.get_running_loop().time() + SECONDS
+    deadline = asyncio.get_running_loop().time() + seconds
     while True:
         try:
             async with asyncio.timeout_at(deadline):
                 chunk = await anext(stream, None)
         except (TimeoutError, ClientDisconnect) as error:
-            raise TooSlow(f"the body did not arrive within {SECONDS:.0f} s", "send it again") from error
+            raise TooSlow(f"the body did not arrive within {seconds:g} s", "send it again") from error
         if chunk is None:
             return
         yield chunk

@@ -24,6 +24,9 @@ from provisioner.web.api.subnets import Subnets
 from provisioner.web.health import Health
 from provisioner.web.parts import Parts
 
+BODY_LIMIT = 16 * 1024 * 1024
+"""An allocation plan of 10,000 machines is 3 MiB."""
+
 _PROBLEM = {
     "model": problems.Problem,
     "content": {problems.MEDIA_TYPE: {}},
@@ -39,6 +42,7 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
         # The interactive pages load scripts from the internet, which a rack does not have.
         docs_url=None,
         redoc_url=None,
+        max_body_size=BODY_LIMIT,
         responses={"default": _PROBLEM, 422: _PROBLEM},
     )
     machines, slots, subnets, bmcs = Machines(parts), Slots(parts), Subnets(parts), Bmcs(parts)
