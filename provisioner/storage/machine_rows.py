@@ -54,6 +54,10 @@ def _load(connection: Connection, ids: Sequence[UUID] | None, files: str) -> lis
         heads, reserved, latest, compiled = (q.where(m.c.id.in_(ids)) for q in (heads, reserved, latest, compiled))
         nics = nics.where(i.c.machine_id.in_(ids))
 
+    head_rows = connection.execute(heads).all()
+    if not head_rows:
+        # Every new machine of an import comes this way.
+        return []
     interfaces: dict[UUID, list[Interface]] = defaultdict(list)
     for row in connection.execute(nics):
         interfaces[row.machine_id].append(Interface(row.id, row.mac, row.boot, row.switch_port, row.source))
@@ -84,7 +88,7 @@ def _load(connection: Connection, ids: Sequence[UUID] | None, files: str) -> lis
             uuid=row.uuid,
             firmware=row.firmware,
         )
-        for row in connection.execute(heads)
+        for row in head_rows
     ]
 
 

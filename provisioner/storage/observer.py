@@ -161,11 +161,11 @@ class EventWriter:
                     if self._lock.wait_for(lambda: self._closed, _RETRY_SECONDS):
                         log.warning("observations lost at the end", count=len(batch), service=self._service)
                         return
-            except Exception:
-                log.exception("observations could not be written, one is tried at a time", count=len(batch))
-                if len(batch) > 1:
-                    for waiting in batch:
-                        self._write([waiting], [], 0)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others must be written
+                if len(batch) == 1:
+                    log.warning("observation not written", observation=repr(batch[0].event), error=repr(error))
+                for waiting in batch if len(batch) > 1 else ():
+                    self._write([waiting], [], 0)
                 return
             else:
                 self._away_said = False
