@@ -8,10 +8,18 @@ not what its role says. ``-`` in keys is read as ``_`` before these models see t
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, create_model, model_validator
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
-Scalar = str | int | float | bool
+
+
+def _is_scalar(value: Any) -> Any:
+    if isinstance(value, str | int | float):
+        return value
+    raise ValueError("must be text, a number, true or false")
+
+
+Scalar = Annotated[Any, AfterValidator(_is_scalar)]
 """Environment of a daemon: coreos-cloudinit prints numbers and booleans as text."""
 
 
@@ -203,4 +211,4 @@ class CloudConfig(_Section):
     ssh_authorized_keys: list[OneLine] | None = None
     users: list[User] | None = None
     write_files: list[File] | None = None
-    coreos: CoreOS | None = Field(default=None)
+    coreos: CoreOS | None = None

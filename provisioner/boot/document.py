@@ -172,33 +172,27 @@ _WORDS = {
     "dict_type": "must be a mapping (`key: value` lines)",
     "model_type": "must be a mapping (`key: value` lines)",
     "model_attributes_type": "must be a mapping (`key: value` lines)",
-    "missing": "is missing",
 }
 
 
 def _explained(detail: Any, document: Document, model: type[BaseModel]) -> Problem:
-    # Members of a union add their type's name to the path; those are no keys of the file.
-    path: Path = tuple(part for part in detail["loc"] if isinstance(part, int) or not _is_type_tag(part))
+    path: Path = tuple(detail["loc"])
     kind, value = detail["type"], detail["input"]
     if kind == "extra_forbidden":
         close = difflib.get_close_matches(str(path[-1]), _keys_beside(model, path), n=1, cutoff=0.5)
         known = ", ".join(_keys_beside(model, path))
         message = f"unknown key; did you mean {close[0]!r}?" if close else f"unknown key; known here: {known}"
-    elif kind in _WORDS:
-        message = _WORDS[kind]
-        if kind != "missing":
-            message = f"{_shown(value)} {message}"
+    elif kind == "missing":
+        message = "is missing"
     else:
-        message = f"{_shown(value)} {detail['msg'].removeprefix('Value error, ').removeprefix('Input ')}"
+        message = _WORDS.get(kind) or detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        if isinstance(value, str | int | float):
+            message = f"{_shown(value)} {message}"
     return document.problem(path, message)
 
 
-def _is_type_tag(part: str) -> bool:
-    return part in ("str", "int", "bool", "float") or "[" in part
-
-
 def _shown(value: object) -> str:
-    text = repr(value) if isinstance(value, str | int | float | bool) else type(value).__name__
+    text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -206,19 +200,20 @@ def _keys_beside(model: type[BaseModel], path: Path) -> list[str]:
     """The keys that the model knows where ``path`` ends."""
     here: Any = model
     for part in path[:-1]:
-        if isinstance(part, str) and isinstance(here, type) and issubclass(here, BaseModel):
-            field = next((f for n, f in here.model_fields.items() if part in (n, f.alias)), None)
-            here = _model_in(field.annotation) if field else None
-    if isinstance(here, type) and issubclass(here, BaseModel):
-        return [field.alias or name for name, field in here.model_fields.items()]
-    return []
+        here = _without_none(here)
+        if isinstance(here, type) and issubclass(here, BaseModel):
+            field = here.model_fields.get(str(part))
+            here = field.annotation if field else None
+        else:  # list[X], tuple[X, ...] or dict[str, X]
+            elements = [inner for inner in getattr(here, "__args__", ()) if inner not in (str, ...)]
+            here = elements[0] if elements else None
+    here = _without_none(here)
+    return list(here.model_fields) if isinstance(here, type) and issubclass(here, BaseModel) else []
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model inside ``X | None``, ``tuple[X, ...]``, ``list[X]`` or ``dict[str, X]``."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        if found := _model_in(inner):
-            return found
-    return None
+def _without_none(annotation: Any) -> Any:
+    """``X`` of ``X | None``."""
+    members = getattr(annotation, "__args__", ())
+    if type(None) in members:
+        return next(member for member in members if member is not type(None))
+    return annotation

@@ -38,7 +38,10 @@ class Parameter(_Strict):
         if self.required and self.default is not None:
             raise ValueError("is required and has a default; keep one of the two")
         if self.default is not None:
-            typed(self, self.default)
+            try:
+                typed(self, self.default)
+            except ValueError as error:
+                raise ValueError(f"has the default {self.default!r}, which {error}") from None
         return self
 
 
@@ -146,7 +149,7 @@ class RoleFile(_Strict):
             try:
                 ipxe_argument(argument)
             except ValueError as error:
-                raise ValueError(f"has the kernel argument {argument!r}, which {error}") from None
+                raise ValueError(f"has the argument {argument!r}: {error}") from None
         return arguments
 
     @field_validator("parameters")

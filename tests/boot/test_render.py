@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,8 +134,7 @@ def test_the_worker_sees_nothing_of_our_environment(renderer: Renderer, monkeypa
         render(fresh, "x")
         worker = fresh._worker
         assert worker is not None
-        with open(f"/proc/{worker.process.pid}/environ", "rb") as file:
-            assert b"secret" not in file.read()
+        assert b"secret" not in Path(f"/proc/{worker.process.pid}/environ").read_bytes()
     finally:
         fresh.close()
 
