@@ -54,7 +54,7 @@ add /boot/ipxe.efi ipxe "$IPXE" uefi-x64
 install -D -m 0644 "$HERE/localboot.cfg" "$WORK/localboot/grub.cfg"
 tar -C "$WORK" --owner=0 --group=0 --mtime=@0 -cf "$WORK/memdisk.tar" localboot
 grub-mkimage -O x86_64-efi -o "$NEW/localboot-x64.efi" -m "$WORK/memdisk.tar" -p '(memdisk)/localboot' \
-    memdisk tar normal part_gpt part_msdos fat search search_fs_file chain boot echo test
+    memdisk tar normal part_gpt part_msdos fat search search_fs_file chain boot echo test minicmd
 chmod 0644 "$NEW/localboot-x64.efi"
 add "$NEW/localboot-x64.efi" grub-efi-amd64-bin "$GRUB" uefi-x64
 
