@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from ipaddress import IPv4Address
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -191,9 +193,23 @@ class Appliance:
         return [event for event in self.seen.events if event.kind == "token.refused"]
 
 
+@cache
+def _migrated() -> bytes:
+    """A fresh database, made once."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "p.db"
+        engine = open_engine(f"sqlite:///{file}")
+        migrate(engine)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        engine.dispose()
+        return file.read_bytes()
+
+
 def make_appliance(tmp_path: Path, create_app: Callable[[Parts], Any] = create_machines_app) -> Iterator[Appliance]:
-    engine = open_engine(f"sqlite:///{tmp_path / 'p.db'}")
-    migrate(engine)
+    database = tmp_path / "p.db"
+    database.write_bytes(_migrated())
+    engine = open_engine(f"sqlite:///{database}")
     keyring = Keyring.open(tmp_path / "keys")
     clock, seen = Clock(), Seen()
     real = SqlStore(engine, keyring, clock)

@@ -147,11 +147,10 @@ def test_bmc_passwords_go_in_and_never_come_out(appliance: Appliance, api: TestC
 
 
 @pytest.mark.rule("threat-05")
-@pytest.mark.parametrize(
-    "address", ["169.254.169.254", "127.0.0.1", "::1", "2130706433", "0x7f.1", "0.0.0.0", "a.example", "224.0.0.1"]
-)
-def test_a_bmc_is_not_at_our_own_addresses(api: TestClient, address: str) -> None:
-    assert problem(api.post(f"{API}/bmcs", json={"address": address}), 422)["field"] == "address"
+def test_a_bmc_is_not_at_our_own_addresses(api: TestClient) -> None:
+    forbidden = ["169.254.169.254", "127.0.0.1", "::1", "2130706433", "0x7f.1", "0.0.0.0", "a.example", "224.0.0.1"]
+    for address in forbidden:
+        assert problem(api.post(f"{API}/bmcs", json={"address": address}), 422)["field"] == "address", address
 
 
 def test_power_and_install_are_jobs(appliance: Appliance, api: TestClient) -> None:

@@ -89,10 +89,10 @@ def test_everything_but_a_few_doors_wants_an_account(appliance: Appliance) -> No
     assert (page.status_code, page.headers["location"]) == (303, "/login?next=/machines/node-1%3Fq%3D1")
 
 
-@pytest.mark.parametrize("header", ["Bearer x", "Bearer ", "Basic YTpi", "bearer", "Bearer \xff"])
-def test_wrong_credentials(appliance: Appliance, header: str) -> None:
-    answer = browser(appliance).get(f"{API}/machines", headers={"Authorization": header.encode("latin-1")})
-    assert answer.status_code == 401
+def test_wrong_credentials(appliance: Appliance) -> None:
+    for header in (b"Bearer x", b"Bearer ", b"Basic YTpi", b"bearer", b"Bearer \xff"):
+        answer = browser(appliance).get(f"{API}/machines", headers={"Authorization": header})
+        assert answer.status_code == 401, header
 
 
 def test_a_session_is_no_bearer_and_a_bearer_no_session(appliance: Appliance) -> None:
