@@ -1,16 +1,14 @@
 """``provisioner serve``: the appliance itself."""
 
-import sys
 from typing import Annotated
 
 import typer
 
-from provisioner import services, supervise
+from provisioner import supervise
 from provisioner.actions import accounts
 from provisioner.cli import session
 from provisioner.domain.errors import Refused, StoreUnavailable
 from provisioner.domain.events import Event, Kind
-from provisioner.settings import Settings
 from provisioner.wiring import House, clock
 
 EXAMPLE = "Example: `provisioner serve --interface eth1`"
@@ -21,6 +19,8 @@ def serve(
     only: Annotated[str | None, typer.Option(help="Run one service: packets, web, images or bmc.")] = None,
 ) -> None:
     """Serve DHCP, TFTP, the machines, the page and the images until stopped."""
+    from provisioner import services  # noqa: PLC0415 - the web frameworks would double every command's start
+
     settings = session.settings(interface=interface)
     if only is not None:
         services.run(only, settings)
@@ -37,16 +37,12 @@ def serve(
             except (StoreUnavailable, Refused) as error:
                 session.warn(f"provisioner: {message} (not recorded: {error})")
 
-        _greet(settings, link)
+        for wire in settings.wires:
+            session.warn(f"serving {wire.name} ({services.address_of(wire)}), DHCP {wire.dhcp}")
+        page = services.page_url(settings)
+        session.warn(f"page: {page}")
+        if link:
+            session.warn(f"first login (valid once): {page}{link}")
         raise typer.Exit(
             supervise.run(session.config_file(), interface, services.inherited_sockets(settings), failed)
         )
-
-
-def _greet(settings: Settings, link: str | None) -> None:
-    for wire in settings.wires:
-        print(f"serving {wire.name} ({services.address_of(wire)}), DHCP {wire.dhcp}", file=sys.stderr)
-    page = services.page_url(settings)
-    print(f"page: {page}", file=sys.stderr)
-    if link:
-        print(f"first login (valid once): {page}{link}", file=sys.stderr)
