@@ -1,0 +1,17 @@
+"""A fresh store on disk, migrated, for tests of use cases."""
+
+from pathlib import Path
+
+from provisioner.storage.database import migrate, open_engine
+from provisioner.storage.secrets import Keyring
+from provisioner.storage.store import SqlStore
+from tests.domain.samples import NOW
+
+__all__ = ["NOW", "open_store"]
+
+
+def open_store(folder: Path) -> SqlStore:
+    """An empty inventory in a data directory of its own."""
+    engine = open_engine(f"sqlite:///{folder / 'provisioner.db'}")
+    migrate(engine)
+    return SqlStore(engine, Keyring.open(folder / "keys"))
