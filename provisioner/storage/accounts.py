@@ -44,7 +44,7 @@ class UserRows:
         values = {name: getattr(item, name) for name in names}
         self._session.change("user", item.id)
         if stored is None:
-            self._run(insert(self._table).values(values))
+            self._run(insert(self._table), values)
         else:
             self._run(update(self._table).where(self._table.c.id == item.id).values(values))
         fields = differing(stored, item, ("name",))
@@ -103,7 +103,7 @@ class TokenRows:
         values = {name: getattr(item, name) for name in _TOKEN_FIELDS}
         self._session.touch()
         if stored is None:
-            self._run(insert(self._table).values(values))
+            self._run(insert(self._table), values)
         else:
             self._run(update(self._table).where(self._table.c.id == item.id).values(values))
         fields = differing(stored, item, ("name", "user_id", "kind"))

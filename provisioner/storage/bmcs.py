@@ -72,7 +72,7 @@ class BmcRows:
         values = {name: getattr(item, name) for name in ("id", *_BMC_FIELDS, "version")}
         self._session.change("bmc", item.id)
         if stored is None:
-            self._run(insert(t).values(values))
+            self._run(insert(t), values)
         else:
             self._run(update(t).where(t.c.id == item.id).values(values))
         self._session.record("put", "bmc", item.id, item.address, fields)
@@ -142,7 +142,7 @@ class CredentialRows:
         }
         self._session.change("credential", item.id)
         if stored is None:
-            self._run(insert(self._table).values(values))
+            self._run(insert(self._table), values)
         else:
             self._run(update(self._table).where(self._table.c.id == item.id).values(values))
         fields = differing(stored, item, ("name", "user"))

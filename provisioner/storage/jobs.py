@@ -42,7 +42,7 @@ class JobRows:
         values |= {"args": dict(item.args), "result": dict(item.result)}
         self._session.change("job", item.id)
         if self._run(update(table).where(table.c.id == item.id).values(values)).rowcount == 0:
-            self._run(insert(table).values(values))
+            self._run(insert(table), values)
             self._session.record("put", "job", item.id, item.kind, {"kind": [None, item.kind]})
         return item
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from uuid import UUID
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from provisioner.domain.errors import Conflict, InvalidValue, NotFound
 from provisioner.domain.inventory import slot_order
@@ -28,6 +28,20 @@ from provisioner.storage.machine_rows import (
 from provisioner.storage.session import Session, check_version, differing, found, uuid_or_none
 
 KIND = "machine"
+
+_s, _m = tables.slots, tables.machines
+_HOLDERS = {
+    field: select(column, _s.c.name, _m.c.id)
+    .select_from(source)
+    .where(column.in_(bindparam(f"{field}s", expanding=True)))
+    for field, column, source in (
+        ("name", _s.c.name, _s.join(_m)),
+        ("slot", _s.c.id, _s.join(_m)),
+        ("mac", tables.interfaces.c.mac, tables.interfaces.join(_m).join(_s)),
+        ("ip", tables.addresses.c.ip, tables.addresses.join(_s).join(_m)),
+    )
+}
+"""Who has a unique value. Built once: an import asks this for every row."""
 
 
 class MachineRows:
@@ -62,7 +76,7 @@ class MachineRows:
         self._put_slot(stored, item)
         hardware = {**hardware_values(item), "version": version}
         if stored is None:
-            self._run(insert(tables.machines).values(hardware))
+            self._run(insert(tables.machines), hardware)
         else:
             self._run(update(tables.machines).where(tables.machines.c.id == item.id).values(hardware))
             if stored.slot.id != item.slot.id:
@@ -136,20 +150,14 @@ class MachineRows:
 
     def _refuse_conflicts(self, item: Machine) -> None:
         """Unique values are looked up first, so that the refusal can name who has them."""
-        m, s, i, a = tables.machines, tables.slots, tables.interfaces, tables.addresses
         ips = [address.ip for address in item.addresses]
         for name, values in (("mac", item.macs), ("ip", ips)):
             for value, times in Counter(values).items():
                 if times > 1:
                     raise InvalidValue(name, value, f"is given twice to machine {item.name}", "give it once")
-        holders = (
-            ("name", select(s.c.name, s.c.name, m.c.id).join(m).where(s.c.name == item.name)),
-            ("slot", select(s.c.id, s.c.name, m.c.id).join(m).where(s.c.id == item.slot.id)),
-            ("mac", select(i.c.mac, s.c.name, m.c.id).join_from(i, m).join(s).where(i.c.mac.in_(item.macs))),
-            ("ip", select(a.c.ip, s.c.name, m.c.id).join_from(a, s).join(m).where(a.c.ip.in_(ips))),
-        )
-        for field, query in holders:
-            for value, holder, holder_id in self._run(query):
+        wanted = {"names": [item.name], "slots": [item.slot.id], "macs": item.macs, "ips": ips}
+        for field, query in _HOLDERS.items():
+            for value, holder, holder_id in self._run(query, {f"{field}s": wanted[f"{field}s"]}):
                 if holder_id != item.id:
                     remedy = (
                         f"`provisioner machine show {holder}` shows it; change it there or give another one here"
@@ -168,7 +176,7 @@ class MachineRows:
         if stored is not None:
             # The old slot goes once nothing points to it; until then it must not hold the machine's name.
             self._run(update(s).where(s.c.id == stored.slot.id).values(name=f"left {stored.slot.id}"))
-        self._run(insert(s).values(values))
+        self._run(insert(s), values)
 
     def _put_parts(self, stored: Machine | None, item: Machine) -> None:
         i, a = tables.interfaces, tables.addresses
@@ -204,7 +212,7 @@ class MachineRows:
         values = install_values(machine_id, install)
         if self._run(update(i).where(i.c.id == install.id).values(values)).rowcount:
             return
-        self._run(insert(i).values(values))
+        self._run(insert(i), values)
         rows = [
             {"install_id": install.id, "name": name, "content": content} for name, content in install.files.items()
         ]

@@ -161,7 +161,7 @@ class EventWriter:
                     if self._lock.wait_for(lambda: self._closed, _RETRY_SECONDS):
                         log.warning("observations lost at the end", count=len(batch), service=self._service)
                         return
-            except Exception as error:  # noqa: BLE001 - whatever it is, the others must be written
+            except Exception as error:
                 if len(batch) == 1:
                     log.warning("observation not written", observation=repr(batch[0].event), error=repr(error))
                 for waiting in batch if len(batch) > 1 else ():

@@ -43,11 +43,8 @@ class Session:
     def record(self, action: str, kind: str, ref: UUID | str, name: str, fields: Mapping[str, Any]) -> None:
         """An audit row: who did what to which thing, and how its fields were and are."""
         self.touch()
-        self.connection.execute(
-            insert(tables.audit).values(
-                at=self.now, actor=self.actor, action=action, kind=kind, ref=str(ref), name=name, fields=fields
-            )
-        )
+        row = {"at": self.now, "actor": self.actor, "action": action, "kind": kind, "ref": str(ref), "name": name}
+        self.connection.execute(insert(tables.audit), {**row, "fields": fields})
 
     def close(self) -> int:
         """Write the changes, ring the bell. Returns the last seq, 0 if nothing that is fed was changed."""

@@ -69,7 +69,7 @@ class SubnetRows:
         item = replace(item, version=stored.version + bool(fields) if stored else 1)
         self._session.change(KIND, item.id)
         if stored is None:
-            self._run(insert(table).values(_values(item)))
+            self._run(insert(table), _values(item))
         else:
             self._run(update(table).where(table.c.id == item.id).values(_values(item)))
         self._session.record("put", KIND, item.id, str(item.prefix), fields)

@@ -1,4 +1,4 @@
-"""Ten thousand machines: what the docs promise is printed, what must be true is asserted."""
+"""Many machines: what the docs promise is printed, what must be true is asserted."""
 
 import sys
 import time
@@ -13,7 +13,8 @@ from provisioner.domain.machine import Address, Interface, Machine, Slot
 from provisioner.storage.snapshot_file import read_snapshot, write_snapshot
 from provisioner.storage.store import SqlStore
 
-MANY = 10_000
+MANY = {"sqlite": 10_000, "postgresql": 2_000}
+"""Filling a server row by row takes a round trip for each statement."""
 
 
 def told(what: str, started: float) -> None:
@@ -32,24 +33,25 @@ def numbered(number: int) -> Machine:
 
 @pytest.mark.system
 @pytest.mark.timeout(300)
-def test_ten_thousand_machines(store: SqlStore, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_many_machines(store: SqlStore, backend: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    many = MANY[backend]
     started = time.monotonic()
     with store.transaction("cli:import") as tx:
-        for number in range(MANY):
+        for number in range(many):
             tx.machines.put(numbered(number))
     told("import", started)
 
     started = time.monotonic()
     inventory = store.inventory()
     told("snapshot read", started)
-    assert len(inventory.macs) == len(inventory.ips) == len(inventory.names) == MANY
+    assert len(inventory.macs) == len(inventory.ips) == len(inventory.names) == many
 
     with store.transaction("cli:test") as tx:
-        changed = tx.machines.put(replace(inventory.names["node-05000"], labels={"a": "b"}))
+        changed = tx.machines.put(replace(inventory.names["node-01500"], labels={"a": "b"}))
     started = time.monotonic()
     after = store.caught_up(inventory)
     told("one change taken over", started)
-    assert after.names["node-05000"] == changed
+    assert after.names["node-01500"] == changed
     untouched: UUID = inventory.names["node-00001"].id
     assert after.machines[untouched] is inventory.machines[untouched]
 
