@@ -84,9 +84,7 @@ def test_durations_and_medians_come_from_when_the_next_phase_was_seen() -> None:
     assert medians(fleet) == {Phase.FIRMWARE: 6 * SECOND, Phase.LOADER: 8 * SECOND}
 
 
-@pytest.mark.parametrize(
-    ("took", "width"), [(100, 2), (140, 2), (160, 3), (400, 5), (40, 1)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("took", "width"), [(100, 2), (140, 2), (160, 3), (400, 5), (40, 1)], ids=str)
 def test_a_slow_phase_is_a_long_segment(took: int, width: int) -> None:
     machine = ended(bare("w1"), State.ACTIVE, Phase.ACTIVE, "", at=NOW)
     records = [

@@ -1,0 +1,209 @@
+"""What an open page is told: only what changed, nothing lost in a gap."""
+
+import pytest
+
+from provisioner.domain import lifecycle
+from provisioner.domain.events import Event, Kind
+from provisioner.domain.lifecycle import Report
+from provisioner.domain.machine import Machine, Phase
+from provisioner.web.pages import stream
+from provisioner.web.pages.board import View
+from provisioner.web.pages.changes import MANY, OVERLAP, BoardWatch, DrawerWatch, Position
+from provisioner.web.pages.desk import Desk
+from tests.web.pages.conftest import Office
+from tests.web.pages.fleet import MINUTE, SECOND, bare, fill, installing
+
+
+@pytest.fixture
+def desk(office: Office) -> Desk:
+    return Desk(office.appliance.parts)
+
+
+def on_their_way(office: Office, count: int) -> list[Machine]:
+    now = office.appliance.clock()
+    machines = [
+        installing(bare(f"w{n}", n), Phase.IMAGE, quiet=0, now=now, percent=10) for n in range(1, count + 1)
+    ]
+    fill(office.appliance.store, machines)
+    return machines
+
+
+def report(office: Office, name: str, percent: int) -> None:
+    now = office.appliance.clock()
+    with office.appliance.store.transaction("test") as tx:
+        machine = tx.machines.get(name)
+        tx.machines.put_progress(lifecycle.after(machine, Report("progress", Phase.IMAGE, percent), now))
+        tx.events.add(Event(Kind.REPORT_PROGRESS, f"{percent} % written", now, machine.id))
+
+
+def opened(desk: Desk, view: View | None = None) -> BoardWatch:
+    """A page that was just loaded and has caught up."""
+    view = view or View()
+    board = desk.board(view)
+    watch = BoardWatch(desk, view, Position(board.readings.cursor, board.order))
+    watch.step()
+    return watch
+
+
+def test_only_the_row_that_changed_is_sent(office: Office, desk: Desk) -> None:
+    on_their_way(office, 3)
+    watch = opened(desk)
+    assert watch.step() is None
+    report(office, "w2", 20)
+    change = watch.step()
+    assert change is not None
+    assert [(row.name, row.event) for row in change.rows] == [("w2", "20 % written")]
+    assert not change.whole
+    assert watch.step() is None
+
+
+def test_an_event_that_shows_before_the_snapshot_moved_is_followed_by_the_row_as_it_became(
+    office: Office, desk: Desk
+) -> None:
+    on_their_way(office, 1)
+    watch = opened(desk)
+    office.appliance.snapshot.hold()
+    report(office, "w1", 20)
+    early = watch.step()
+    office.appliance.snapshot.follow()
+    late = watch.step()
+    assert early is not None
+    assert late is not None
+    labels = [[segment.label for segment in change.rows[0].train if segment.label] for change in (early, late)]
+    assert labels == [["image 10 %"], ["image 20 %"]]
+
+
+def test_a_page_that_was_away_gets_what_it_missed(office: Office, desk: Desk) -> None:
+    on_their_way(office, 3)
+    had = opened(desk).position
+    report(office, "w3", 50)
+    resumed = BoardWatch(desk, View(), had).step()
+    assert resumed is not None
+    assert "w3" in [row.name for row in resumed.rows]
+    assert not resumed.whole
+
+
+def test_a_page_that_was_away_for_very_long_gets_every_row(office: Office, desk: Desk) -> None:
+    machines = on_their_way(office, 3)
+    had = opened(desk).position
+    with office.appliance.store.transaction("test") as tx:
+        for _ in range(MANY + OVERLAP):
+            tx.events.add(Event(Kind.DHCP_ACK, "renewed", 1, machines[0].id))
+    resumed = BoardWatch(desk, View(), had)
+    change = resumed.step()
+    assert change is not None
+    assert len(change.rows) == 3
+    assert resumed.position.cursor >= had.cursor + MANY
+    assert resumed.step() is None
+
+
+def test_a_new_order_replaces_the_rows(office: Office, desk: Desk) -> None:
+    on_their_way(office, 3)
+    watch = opened(desk)
+    office.appliance.clock.advance(11 * MINUTE / SECOND)
+    report(office, "w1", 11)
+    report(office, "w3", 11)
+    change = watch.step()
+    assert change is not None
+    assert change.whole
+    assert [(row.name, row.condition) for row in change.rows] == [
+        ("w2", "stuck"),
+        ("w1", "installing"),
+        ("w3", "installing"),
+    ]
+
+
+def test_a_machine_becomes_stuck_without_any_event(office: Office, desk: Desk) -> None:
+    on_their_way(office, 1)
+    watch = opened(desk)
+    office.appliance.snapshot.hold()
+    watch.step()
+    office.appliance.clock.advance(11 * MINUTE / SECOND)
+    change = watch.step()
+    assert change is not None
+    assert [row.condition for row in change.rows] == ["stuck"]
+    assert change.strip is not None
+    assert [chip.word for chip in change.strip.chips] == ["stuck"]
+
+
+def test_a_filtered_page_hears_of_its_own_machines_only(office: Office, desk: Desk) -> None:
+    on_their_way(office, 3)
+    watch = opened(desk, View(q="w1"))
+    report(office, "w2", 20)
+    assert watch.step() is None
+
+
+def test_the_first_machine_turns_the_empty_page_into_another(office: Office, desk: Desk) -> None:
+    watch = opened(desk)
+    on_their_way(office, 1)
+    change = watch.step()
+    assert change is not None
+    assert change.begun
+
+
+def test_without_a_database_rows_stay_and_a_banner_comes_and_goes(office: Office, desk: Desk) -> None:
+    on_their_way(office, 1)
+    watch = opened(desk)
+    office.appliance.snapshot.hold()
+    watch.step()
+    office.appliance.store.away = True
+    office.appliance.clock.advance(6)
+    change = watch.step()
+    assert change is not None
+    assert not change.board.readings.available
+    assert change.rows == ()
+    office.appliance.store.away = False
+    office.appliance.clock.advance(6)
+    back = watch.step()
+    assert back is not None
+    assert back.board.readings.available
+
+
+def test_the_drawer_is_told_of_its_machine_and_of_new_buttons(office: Office, desk: Desk) -> None:
+    on_their_way(office, 2)
+    machine = desk.parts.snapshot.inventory.names["w1"]
+    drawer = desk.drawer(machine)
+    watch = DrawerWatch(desk, "w1", Position(drawer.cursor, drawer.acts_key))
+    first = watch.step()
+    assert first is not None
+    assert not first.acts
+    report(office, "w2", 20)
+    assert watch.step() is None
+    report(office, "w1", 20)
+    change = watch.step()
+    assert change is not None
+    assert change.drawer is not None
+    assert change.drawer.entries[0].sentence == "20 % written"
+    assert not change.acts
+    with office.appliance.store.transaction("test") as tx:
+        tx.machines.put_progress(lifecycle.failed(tx.machines.get("w1"), Phase.IMAGE, "no space", 1))
+    failed = watch.step()
+    assert failed is not None
+    assert failed.acts
+
+
+def test_the_drawer_of_a_machine_that_was_removed_is_over(office: Office, desk: Desk) -> None:
+    change = DrawerWatch(desk, "nobody", Position()).step()
+    assert change is not None
+    assert change.drawer is None
+
+
+@pytest.mark.parametrize(
+    ("text", "position"),
+    [
+        ("12.a0b1", Position(12, "a0b1")),
+        ("", Position()),
+        ("-1.x", Position()),
+        ("9" * 40, Position()),
+        ("x.y", Position()),
+    ],
+)
+def test_what_a_browser_says_it_has_is_read_with_care(text: str, position: Position) -> None:
+    assert Position.parse(text) == position
+
+
+def test_an_event_stays_one_event_whatever_lines_a_machine_writes() -> None:
+    text = stream.message("<p>a\r\n\r\ndata: x\u2028id: 7\x0b\x85b\rc</p>", "1.a")
+    assert text.count("\n\n") == 1
+    assert text.endswith("\n\n")
+    assert all(line.startswith(("data: ", "id: 1.a")) for line in text.splitlines() if line)
