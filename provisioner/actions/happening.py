@@ -3,6 +3,7 @@
 One rule book for both: a database that was away must end up where it would have been.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -33,6 +34,8 @@ class What(StrEnum):
     FAILED = "failed"
     ACTIVE = "active"
 
+
+_DIGITS = re.compile(r"\d+")
 
 _REPORT_KINDS = {
     What.PROGRESS: Kind.REPORT_PROGRESS,
@@ -117,6 +120,7 @@ def advance(machine: Machine, happening: Happening) -> Machine:
 def carry_out(tx: Transaction, before: Machine, happening: Happening) -> Machine:
     """Advance ``before`` and write everything that belongs to it in this transaction."""
     after = advance(before, happening)
+    heartbeat = _is_heartbeat(tx, before, after, happening)
     if after is not before:
         tx.machines.put_progress(after)
         if phase := _phase_record(after, happening):
@@ -124,7 +128,7 @@ def carry_out(tx: Transaction, before: Machine, happening: Happening) -> Machine
         if happening.what is What.COMPLETE:
             # Network first in the BIOS: the BMC is told, so that not even the next boot asks us.
             enqueue_boot_device(tx, after, BootDevice.DISK, happening.at)
-    if event := _event(before, after, happening):
+    if not heartbeat and (event := _event(before, after, happening)):
         tx.events.add(event)
     return after
 
@@ -162,8 +166,21 @@ def _phase_record(after: Machine, happening: Happening) -> PhaseRecord | None:
     )
 
 
+def _is_heartbeat(tx: Transaction, before: Machine, after: Machine, happening: Happening) -> bool:
+    """Does a progress report only count on (``120 MiB written`` after ``80 MiB written``)?
+
+    The phase keeps its numbers; the timeline would drown in them.
+    """
+    if happening.what is not What.PROGRESS or before.install is None or after.install is None:
+        return False
+    if before.install.phase is not after.install.phase:
+        return False
+    said = next((r.message for r in tx.machines.phases(after.install.id) if r.phase is after.install.phase), "")
+    return not happening.message or _DIGITS.sub("#", said) == _DIGITS.sub("#", happening.message)
+
+
 def _event(before: Machine, after: Machine, happening: Happening) -> Event | None:
-    """The timeline's sentence, or None for a repetition and for a heartbeat that says nothing new."""
+    """The timeline's sentence, or None for a repetition."""
     if after is before and happening.what is not What.LOG:
         return None
     install = after.install
@@ -174,8 +191,6 @@ def _event(before: Machine, after: Machine, happening: Happening) -> Event | Non
         case What.BOOT_SCRIPT:
             return None  # the observation "asked for its boot script" says it
         case What.PROGRESS:
-            if not happening.message and before.install and before.install.phase is phase:
-                return None
             message = happening.message or f"began phase {phase}"
             data = {} if happening.percent is None else {"percent": happening.percent}
         case What.LOG:

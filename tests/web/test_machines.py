@@ -223,6 +223,27 @@ def test_of_a_long_log_the_end_is_kept(appliance: Appliance) -> None:
     assert text.endswith("00099999\n")
 
 
+def test_heartbeats_move_the_train_and_leave_the_timeline_readable(appliance: Appliance) -> None:
+    appliance.arm("node-1")
+    token, client = appliance.token("node-1"), appliance.client()
+    client.get(BOOT)
+    client.get(f"/b/{token}/install.sh")
+    for message, percent in (
+        ("writing flatcar 1.2", 0),
+        ("40 MiB written", 5),
+        ("80 MiB written", None),
+        ("done", 100),
+    ):
+        client.post(f"/b/{token}/progress", json={"phase": "image", "message": message, "percent": percent})
+    told = [event.message for event in appliance.events("node-1") if event.kind == "report.progress"]
+    assert told == ["writing flatcar 1.2", "40 MiB written", "done"]
+    with appliance.store.reading() as tx:
+        install = tx.machines.get("node-1").install
+        assert install
+        reached = {record.phase.value: record for record in tx.machines.phases(install.id)}
+    assert (reached["image"].percent, reached["image"].message) == (100, "done")
+
+
 @pytest.mark.parametrize(
     ("content", "status", "said"),
     [
