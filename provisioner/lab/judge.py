@@ -9,7 +9,7 @@ from typing import Any
 from provisioner.lab.appliance import Appliance
 from provisioner.lab.programs import inside, run
 from provisioner.lab.rack import Rack, RackMachine
-from provisioner.lab.witness import Witness
+from provisioner.lab.witness import Sight, Witness
 
 _KNOCK = """
 import socket, sys
@@ -47,11 +47,32 @@ class Judge:
             )
         if told["state"] != "active":
             return str(told["reason"] or f"stopped in state {told['state']}, phase {told['phase'] or 'none'}")
+        return self._lives_from_its_disk(told, truth, self._completed(told["name"]))
+
+    def came_home(self, truth: RackMachine, since: int) -> bool:
+        """Seen on the wire: its installed system phoned home. ``since``: UTC microseconds."""
+        return self._witness.count(Sight.HOME, str(truth.mac), since) > 0
+
+    def second_verdict(
+        self, before: Mapping[str, Any], after: Mapping[str, Any], truth: RackMachine, since: int
+    ) -> str:
+        """As ``verdict``, after a power cycle at ``since``: it asked the network first, then took its disk."""
+        if not self.came_home(truth, since):
+            return "after a power cycle it did not come home again"
+        if not self._witness.count(Sight.FIRMWARE, str(truth.mac), since):
+            return "after a power cycle it did not ask the network first, so nothing shows what it would have got"
+        if (after["state"], after["attempts"]) != (before["state"], before["attempts"]):
+            return (
+                f"after a power cycle it is {after['state']} with {after['attempts']} attempts: it installed again"
+            )
+        return self._lives_from_its_disk(after, truth, since)
+
+    def _lives_from_its_disk(self, told: Mapping[str, Any], truth: RackMachine, since: int) -> str:
         if not self._witness.watching:
             return "the wire was not watched to the end, so nothing proves how it got its address"
-        asked = self._witness.system_requests(str(truth.mac), self._completed(told["name"]))
+        asked = self._witness.count(Sight.SYSTEM, str(truth.mac), since)
         if asked:
-            return f"its installed system asked for an address by DHCP ({len(asked)} requests): not static"
+            return f"its installed system asked for an address by DHCP ({asked} requests): not static"
         if (found := self._neighbour(told["ip"])) != str(truth.mac):
             return f"at {told['ip']} answers {found or 'nobody'}, not {truth.mac}"
         return ""

@@ -11,7 +11,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from uuid import uuid4
+from uuid import RFC_4122, UUID, uuid4
 
 from provisioner.domain.errors import Refused
 from provisioner.domain.mac import Mac
@@ -100,7 +100,11 @@ class Rack:
         for index, firmware in enumerate(self.firmwares):
             number = index + 1
             hardware = Hardware(
-                f"{firmware}-{number}", firmware, Mac.from_wire(stem + bytes([number])), uuid4(), f"LAB{number:05d}"
+                f"{firmware}-{number}",
+                firmware,
+                Mac.from_wire(stem + bytes([number])),
+                _plain_uuid(),
+                f"LAB{number:05d}",
             )
             directory = self.directory / hardware.name
             cabling = Cabling(directory, self.network.wire, self.network.add_tap(index), accel)
@@ -150,3 +154,12 @@ class Rack:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.down()
+
+
+def _plain_uuid() -> UUID:
+    """A random one that is no real UUID in another byte order, so that nobody has to guess how a BMC sends it."""
+    while True:
+        uuid = uuid4()
+        others = (UUID(bytes=uuid.bytes_le), UUID(bytes=uuid.bytes_le[::-1]))
+        if not any(other.variant == RFC_4122 and other.version in range(1, 6) for other in others):
+            return uuid

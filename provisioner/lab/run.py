@@ -29,7 +29,10 @@ TREE = Path(provisioner.__file__).parent.parent
 IMAGE = "flatcar"
 _FIRST = 11
 """Machines' addresses start at .11; BMCs are at .201 and up."""
-_POLL = 1.0
+_POLL = 2.0
+"""Seconds; each poll starts a command, which costs half a second of a core that the guests need."""
+_BOOT_SECONDS = 300.0
+"""For one more boot from the disk, under emulation on a busy host."""
 _ENDED = ("active", "failed", "quarantined")
 
 
@@ -39,7 +42,7 @@ class LabOptions:
 
     machines: int = 2
     firmware: str = "mixed"
-    """bios, uefi, uefi-http, or mixed: BIOS and UEFI in turn."""
+    """bios, uefi, uefi-http, mixed: BIOS and UEFI in turn, or all: every kind in turn."""
     role: str = "simple"
     install: bool = True
     """False builds rack and appliance, lists the BMCs, and leaves the rest to the operator (``lab up``)."""
@@ -47,7 +50,7 @@ class LabOptions:
     """Keep serving at the end, until Ctrl-C."""
     json: bool = False
     timeout: float = 0
-    """Seconds; 0: ten minutes and two more for each machine."""
+    """Seconds to install; 0: ten minutes and two more for each machine."""
     drop_callbacks: bool = False
     wrong_mac: bool = False
     """The first machine's FRU lies about its MAC."""
@@ -56,17 +59,21 @@ class LabOptions:
     netboot_assets: Path = TREE / "netboot_assets"
     cloud_configs: Path | None = None
     honour_boot_device: bool = False
+    power_cycle: bool = False
+    """Power-cycle every machine that arrived once more: it has to come home from its disk, and nothing installs."""
 
 
 def firmwares(options: LabOptions) -> list[LabFirmware]:
     """The firmware of each machine. Raises Refused."""
     if not 1 <= options.machines <= MOST:
         raise Refused(f"--machines {options.machines} cannot be built", f"ask for 1 to {MOST}")
-    if options.firmware == "mixed":
-        both = (LabFirmware.BIOS, LabFirmware.UEFI)
-        return [both[index % 2] for index in range(options.machines)]
+    turns = {"mixed": (LabFirmware.BIOS, LabFirmware.UEFI), "all": tuple(LabFirmware)}
+    if kinds := turns.get(options.firmware):
+        return [kinds[index % len(kinds)] for index in range(options.machines)]
     if options.firmware not in tuple(LabFirmware):
-        raise Refused(f"--firmware {options.firmware!r} is not known", f"choose {', '.join(LabFirmware)} or mixed")
+        raise Refused(
+            f"--firmware {options.firmware!r} is not known", f"choose {', '.join(LabFirmware)}, mixed or all"
+        )
     return [LabFirmware(options.firmware)] * options.machines
 
 
@@ -126,6 +133,8 @@ class _Run:
         if self._options.drop_callbacks:
             faults.drop_callbacks(self._rack.network.appliance)
         self._appliance.start()
+        if not self._witness.watching:
+            raise Refused("nothing can watch the lab's wire, so nothing could be proven", "run as root")
         record.write(
             self._rack.name,
             self._rack.network.namespaces,
@@ -188,6 +197,9 @@ class _Run:
         judge = Judge(self._appliance, self._witness, self._rack)
         listed = self._watch(judge)
         verdicts = {row["name"]: judge.verdict(row, self._by_bmc[row["bmc"]]) for row in listed}
+        if self._options.power_cycle and not any(verdicts.values()):
+            say("all machines arrived; power-cycling them once more")
+            verdicts = self._boot_again(judge, listed)
         rows = [self._row(machine, verdicts[machine["name"]]) for machine in listed]
         self._board.final(rows)
         for name, why in verdicts.items():
@@ -217,6 +229,21 @@ class _Run:
             if not self._appliance.serving:
                 raise Refused(f"the appliance ended: {self._appliance.last_words()}")
             time.sleep(_POLL)
+
+    def _boot_again(self, judge: Judge, listed: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+        """Power-cycle them all; per machine what went wrong, or nothing."""
+        since = time.time_ns() // 1000
+        self._appliance.command("machine", "power", "cycle", *(str(machine["name"]) for machine in listed))
+        until = time.monotonic() + _BOOT_SECONDS * (1 + len(listed) // 2)
+        away = list(listed)
+        while away and time.monotonic() < until:
+            time.sleep(_POLL)
+            away = [machine for machine in away if not judge.came_home(self._by_bmc[machine["bmc"]], since)]
+        now = {machine["name"]: machine for machine in self._appliance.ask("machine", "list")}
+        return {
+            before["name"]: judge.second_verdict(before, now[before["name"]], self._by_bmc[before["bmc"]], since)
+            for before in listed
+        }
 
     @property
     def _elapsed(self) -> float:

@@ -1,12 +1,13 @@
-"""Watches the lab's wire: which DHCP requests came from whom, told by the packets and not by the appliance.
+"""Watches the lab's wire: who asked for an address and who phoned home, told by the packets themselves.
 
 Runs as a process of its own in the wire's namespace (``python -m provisioner.lab.witness``), because a socket is
-bound to the namespace it was opened in. One JSON line a request on stdout: ``{"at", "mac", "vendor", "firmware"}``,
-``at`` in UTC microseconds. Firmware and iPXE say PXEClient or HTTPClient in option 60 (RFC 4578 §3, UEFI 2.10
-§24.7), an operating system's client does not: so a request without it after the install's end proves that the
-installed system did *not* live from its static address alone.
+bound to the namespace it was opened in. One JSON line a sighting on stdout: ``{"at", "mac", "what"}``, ``at`` in
+UTC microseconds. Firmware and iPXE say PXEClient or HTTPClient in option 60 (RFC 4578 §3, UEFI 2.10 §24.7), an
+operating system's client does not: one request without it after the install's end shows that the installed system
+did *not* live from its static address.
 """
 
+import ctypes
 import json
 import socket
 import struct
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from provisioner.lab.network import BRIDGE
@@ -23,42 +25,72 @@ from provisioner.lab.programs import inside
 
 _ETH_P_ALL = 0x0003
 _ETH_P_IP = 0x0800
-_UDP = 17
+_TCP, _UDP = 6, 17
+_DHCP_PORT, _HTTP_PORT = 67, 80
 _COOKIE = bytes.fromhex("63825363")
+_ASKS = (1, 3)
+"""DHCPDISCOVER and DHCPREQUEST; a RELEASE asks for nothing (RFC 2132 §9.6)."""
 _FIRMWARE = (b"PXEClient", b"HTTPClient")
+_HOME = b"POST /m/"
+
+# Option names of <linux/filter.h> and <linux/if_packet.h>, which Python's socket module does not have.
+_SO_ATTACH_FILTER = 26
+_SOL_PACKET = 263
+_PACKET_ADD_MEMBERSHIP, _PACKET_MR_PROMISC = 1, 1
+
+
+class Sight(StrEnum):
+    """What was seen."""
+
+    FIRMWARE = "firmware"
+    """A boot ROM or iPXE asked for an address."""
+    SYSTEM = "system"
+    """An operating system asked for an address."""
+    HOME = "home"
+    """An installed system phoned home."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """One DHCP packet from a client. ``firmware``: from a boot ROM or iPXE, not from an operating system."""
+class Seen:
+    """One sighting."""
 
     at: int
     mac: str
-    vendor: str
-    firmware: bool
+    what: str
 
 
-def read_request(frame: bytes) -> tuple[str, bytes] | None:
-    """Client MAC and vendor class of an Ethernet frame that is a DHCP request over IPv4; None for anything else."""
-    if len(frame) < 14 + 20 + 8 + 240 or struct.unpack_from("!H", frame, 12)[0] != _ETH_P_IP:
+def recognise(frame: bytes) -> tuple[str, Sight] | None:
+    """MAC and meaning of an Ethernet frame; None for what does not matter here, broken frames included."""
+    if len(frame) < 14 + 20 + 8 or struct.unpack_from("!H", frame, 12)[0] != _ETH_P_IP:
         return None
-    header = (frame[14] & 0x0F) * 4
-    udp = 14 + header
-    if frame[23] != _UDP or len(frame) < udp + 248 or struct.unpack_from("!H", frame, udp + 2)[0] != 67:
+    transport = 14 + (frame[14] & 0x0F) * 4
+    if len(frame) < transport + 20:
         return None
-    bootp = frame[udp + 8 :]
-    if bootp[0] != 1 or bootp[236:240] != _COOKIE:
+    port = struct.unpack_from("!H", frame, transport + 2)[0]
+    if (frame[23], port) == (_UDP, _DHCP_PORT):
+        return _dhcp(frame[transport + 8 :])
+    if (frame[23], port) == (_TCP, _HTTP_PORT):
+        data = frame[transport + (frame[transport + 12] >> 4) * 4 :]
+        return (frame[6:12].hex(":"), Sight.HOME) if data.startswith(_HOME) else None
+    return None
+
+
+def _dhcp(bootp: bytes) -> tuple[str, Sight] | None:
+    if len(bootp) < 240 or bootp[0] != 1 or bootp[236:240] != _COOKIE:
         return None
-    vendor, position = b"", 240
+    options: dict[int, bytes] = {}
+    position = 240
     while position + 1 < len(bootp) and bootp[position] != 255:
         if bootp[position] == 0:
             position += 1
             continue
-        code, length = bootp[position], bootp[position + 1]
-        if code == 60:
-            vendor = bootp[position + 2 : position + 2 + length]
-        position += 2 + length
-    return bootp[28:34].hex(":"), vendor
+        end = position + 2 + bootp[position + 1]
+        options[bootp[position]] = bootp[position + 2 : end]
+        position = end
+    if options.get(53, b"\0")[:1] not in (bytes([ask]) for ask in _ASKS):
+        return None
+    firmware = options.get(60, b"").startswith(_FIRMWARE)
+    return bootp[28:34].hex(":"), Sight.FIRMWARE if firmware else Sight.SYSTEM
 
 
 class Witness:
@@ -90,34 +122,52 @@ class Witness:
             self._process.wait()
             self._process = None
 
-    def requests(self) -> Iterator[Request]:
+    def seen(self) -> Iterator[Seen]:
         """What it has seen so far."""
         for line in self._file.read_text().splitlines():
             with suppress(ValueError):  # a line still being written
-                yield Request(**json.loads(line))
+                yield Seen(**json.loads(line))
 
-    def system_requests(self, mac: str, since: int) -> list[Request]:
-        """DHCP requests of an operating system at ``mac`` from ``since`` (UTC microseconds) on."""
-        return [seen for seen in self.requests() if seen.mac == mac and seen.at >= since and not seen.firmware]
+    def count(self, what: Sight, mac: str, since: int = 0) -> int:
+        """How often ``mac`` was seen doing this from ``since`` (UTC microseconds) on."""
+        return sum(1 for one in self.seen() if (one.mac, one.what) == (mac, what) and one.at >= since)
 
 
 def main() -> None:
     """Watch the bridge until killed."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL)) as wire:
+        _only_requests(wire)
         wire.bind((BRIDGE, _ETH_P_ALL))
+        # Without it a bridge hands its own device broadcasts only.
+        member = struct.pack("iHH8s", socket.if_nametoindex(BRIDGE), _PACKET_MR_PROMISC, 0, b"")
+        wire.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, member)
         while True:
             frame, _ = wire.recvfrom(2048)
-            if (seen := read_request(frame)) is None:
-                continue
-            mac, vendor = seen
-            request = {
-                "at": time.time_ns() // 1000,
-                "mac": mac,
-                "vendor": vendor.decode("ascii", "replace"),
-                "firmware": vendor.startswith(_FIRMWARE),
-            }
-            sys.stdout.write(json.dumps(request) + "\n")
-            sys.stdout.flush()
+            if (known := recognise(frame)) is not None:
+                mac, what = known
+                line = {"at": time.time_ns() // 1000, "mac": mac, "what": what}
+                sys.stdout.write(json.dumps(line) + "\n")
+                sys.stdout.flush()
+
+
+def _only_requests(wire: socket.socket) -> None:
+    """Let the kernel pass on only IPv4 to ports 67 and 80: images are gigabytes that nobody here has to read.
+
+    Classic BPF, as ``tcpdump -d 'dst port 67 or dst port 80'`` has it: (code, if true skip, if false skip, value).
+    """
+    code = (
+        (0x28, 0, 0, 12),  # load the EtherType
+        (0x15, 0, 5, _ETH_P_IP),
+        (0xB1, 0, 0, 14),  # X = length of the IP header
+        (0x48, 0, 0, 16),  # load the destination port, X + 14 + 2
+        (0x15, 1, 0, _DHCP_PORT),
+        (0x15, 0, 1, _HTTP_PORT),
+        (0x06, 0, 0, 0xFFFF),  # pass
+        (0x06, 0, 0, 0),  # drop
+    )
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in code))
+    attached = struct.pack("HL", len(code), ctypes.addressof(program))
+    wire.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attached)
 
 
 if __name__ == "__main__":
