@@ -33,6 +33,7 @@ class Entry:
     sentence: str
     phase: str
     actor: str
+    mac: str
     kind: str
     detail: str
     log: str
@@ -76,8 +77,6 @@ def entries(events: Iterable[Event]) -> tuple[Entry, ...]:
 def _entry(event: Event, heading: str) -> Entry:
     data = dict(event.data)
     log = str(data.pop("text", "")) if event.kind is Kind.REPORT_LOG else ""
-    if event.mac is not None:
-        data.setdefault("mac", str(event.mac))
     return Entry(
         id=event.id,
         at=event.at,
@@ -88,6 +87,7 @@ def _entry(event: Event, heading: str) -> Entry:
         sentence=event.message,
         phase=event.phase or "",
         actor=event.actor,
+        mac=str(event.mac or ""),
         kind=event.kind.value,
         detail=detail(data),
         log=log,

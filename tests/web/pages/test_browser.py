@@ -1,0 +1,205 @@
+"""The page in a real browser: a change in the database shows without a reload, a lost connection resumes."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from provisioner.actions import accounts
+from provisioner.domain import lifecycle
+from provisioner.domain.events import Event, Kind
+from provisioner.domain.lifecycle import Report
+from provisioner.domain.machine import Phase
+from provisioner.storage.feed import ChangeFeed
+from provisioner.storage.store import utc_microseconds
+from provisioner.web.auth import COOKIE
+from provisioner.web.people import create_people_app
+from tests.web.pages.conftest import Office
+from tests.web.pages.fleet import fill, night
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+@contextmanager
+def serving(app: object, port: int) -> Iterator[None]:
+    """A real server on loopback; its open streams are cut when it stops, as when the appliance restarts."""
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1)  # type: ignore[arg-type]
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not server.started:
+        assert time.monotonic() < deadline, "the server did not start"
+        time.sleep(0.02)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Desktop:
+    """A served appliance of three machines. ``complaints``: what the browser's console says is wrong."""
+
+    office: Office
+    app: object
+    port: int
+    page: Page
+    complaints: list[str]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def report(self, name: str, percent: int, said: str) -> None:
+        store, now = self.office.appliance.store, utc_microseconds()
+        with store.transaction("machine") as tx:
+            machine = tx.machines.get(name)
+            tx.machines.put_progress(lifecycle.after(machine, Report("progress", Phase.IMAGE, percent), now))
+            tx.events.add(Event(Kind.REPORT_PROGRESS, said, now, machine.id, phase=Phase.IMAGE))
+
+
+@pytest.fixture
+def desktop(office: Office, chromium: Browser) -> Iterator[Desktop]:
+    appliance = office.appliance
+    fill(appliance.store, list(night(3, utc_microseconds())))
+    feed = ChangeFeed(appliance.store.real)
+    feed.start()
+    # A session of the test's clock would be over by now: this one is of today.
+    appliance.clock.now = utc_microseconds()
+    app = create_people_app(replace(appliance.parts, snapshot=feed, clock=utc_microseconds))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    made = Desktop(office, app, port, page, complaints)
+    secret = _session(office)
+    context.add_cookies([{"name": COOKIE, "value": secret, "url": made.url}])
+    yield made
+    context.close()
+    feed.stop()
+
+
+def _session(office: Office) -> str:
+    now = utc_microseconds()
+    link = accounts.first_login_link(office.appliance.store, now) or ""
+    return accounts.login_by_link(office.appliance.store, link.partition("=")[2], now)
+
+
+def row(page: Page, name: str) -> Locator:
+    return page.locator("#rows .row", has=page.locator(f'input[value="{name}"]'))
+
+
+def test_a_change_shows_at_once_in_row_and_drawer_and_disturbs_no_typing(desktop: Desktop, tmp_path: Path) -> None:
+    page = desktop.page
+    with serving(desktop.app, desktop.port):
+        page.goto(desktop.url)
+        expect(page.locator("#live")).to_have_text("live", timeout=15_000)
+        page.evaluate_handle("() => { window.stayed = true }")
+        page.get_by_role("link", name="w003").click()
+        expect(page).to_have_url(f"{desktop.url}/machines/w003")
+        page.locator("#act-release summary").click()
+        page.locator("#act-release input[name=typed]").fill("w0")
+        started = time.monotonic()
+        desktop.report("w003", 77, "wrote <b>77</b> %")
+        expect(row(page, "w003")).to_contain_text("image 77 %", timeout=15_000)
+        seconds = time.monotonic() - started
+        expect(page.locator("#timeline li").first).to_contain_text("wrote <b>77</b> %", timeout=15_000)
+        expect(page.locator("#act-release input[name=typed]")).to_have_value("w0")
+        assert page.evaluate("() => window.stayed"), "the page was loaded anew"
+        # 400 ms a look and 200 ms for the snapshot, on an idle machine; this one may be busy.
+        assert seconds < 5
+        page.screenshot(path=tmp_path / "drawer.png")
+    assert desktop.complaints == []
+
+
+def test_after_a_lost_connection_it_says_so_and_catches_up(desktop: Desktop) -> None:
+    page = desktop.page
+    with serving(desktop.app, desktop.port):
+        page.goto(desktop.url)
+        expect(page.locator("#live")).to_have_text("live", timeout=15_000)
+    expect(page.locator("#live")).to_have_text("reconnecting", timeout=15_000)
+    desktop.report("w003", 88, "wrote on while nobody looked")
+    with serving(desktop.app, desktop.port):
+        expect(page.locator("#live")).to_have_text("live again, caught up", timeout=20_000)
+        expect(row(page, "w003")).to_contain_text("image 88 %", timeout=15_000)
+
+
+def test_keys_alone_are_enough(desktop: Desktop) -> None:
+    page = desktop.page
+    with serving(desktop.app, desktop.port):
+        page.goto(desktop.url)
+        expect(page.locator("#live")).to_have_text("live", timeout=15_000)
+        for key in ("j", "j", "x", "Enter"):
+            page.keyboard.press(key)
+        expect(page).to_have_url(f"{desktop.url}/machines/w002")
+        expect(page.locator("#count")).to_have_text("1 selected")
+        page.keyboard.press("Escape")
+        expect(page.locator("#drawer .sheet")).to_have_count(0)
+        page.keyboard.press("?")
+        expect(page.locator("#keys")).to_be_visible()
+        page.keyboard.press("Escape")
+        page.keyboard.press("/")
+        page.keyboard.type("w003")
+        expect(page.locator("#rows .row")).to_have_count(1)
+        expect(page).to_have_url(f"{desktop.url}/?q=w003")
+        # The stream follows the search.
+        desktop.report("w003", 61, "wrote on")
+        expect(row(page, "w003")).to_contain_text("image 61 %", timeout=15_000)
+    assert desktop.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1440, 900), (390, 844)], ids=["desk", "phone"])
+def test_nothing_sticks_out_sideways(
+    desktop: Desktop, chromium: Browser, tmp_path: Path, size: tuple[int, int], scheme: str
+) -> None:
+    page = desktop.page
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    with serving(desktop.app, desktop.port):
+        for number, address in enumerate(("/", "/machines/w001", "/subnets", "/confirm?do=release&m=w001")):
+            page.goto(desktop.url + address)
+            page.screenshot(path=tmp_path / f"{number}.png")
+            assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), address
+            if address == "/" and size[0] == 1440:
+                assert {box["height"] for box in _boxes(page, "#rows .row")} <= {32, 33}
+            if size[0] == 390:
+                small = [
+                    box
+                    for box in _boxes(page, "button:visible:not(.copy, .plain), .button:visible")
+                    if box["height"] < 40
+                ]
+                assert not small, "too small for a thumb"
+
+
+def _boxes(page: Page, selector: str) -> list[dict[str, float]]:
+    boxes = (element.bounding_box() for element in page.locator(selector).all())
+    return [dict(box) for box in boxes if box]  # type: ignore[arg-type]
