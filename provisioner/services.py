@@ -132,9 +132,12 @@ def web(settings: Settings, stop: threading.Event) -> None:
         )
         watchdog = threading.Thread(target=_watch, args=(house, feed, journal, stop), name="watchdog")
         watchdog.start()
-        sockets: list[tuple[Any, socket.socket]] = [(create_people_app(parts), people_socket(settings))]
-        sockets += [(create_machines_app(parts), sock) for sock in machine_sockets(settings)]
-        asyncio.run(_serve_apps(sockets, stop))
+        apps: list[tuple[Any, list[socket.socket]]] = [
+            (create_people_app(parts), [people_socket(settings)]),
+            # One app for all wires: it remembers what it handed out, whichever wire a machine comes by.
+            (create_machines_app(parts), machine_sockets(settings)),
+        ]
+        asyncio.run(_serve_apps(apps, stop))
         stop.set()
         watchdog.join()
 
@@ -245,7 +248,7 @@ class _Server(uvicorn.Server):
         return nullcontext()
 
 
-async def _serve_apps(apps: Sequence[tuple[Any, socket.socket]], stop: threading.Event) -> None:
+async def _serve_apps(apps: Sequence[tuple[Any, list[socket.socket]]], stop: threading.Event) -> None:
     servers = [
         _Server(
             uvicorn.Config(
@@ -253,6 +256,8 @@ async def _serve_apps(apps: Sequence[tuple[Any, socket.socket]], stop: threading
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                # X-Forwarded-For would let any local user pose as a machine: sources are those of the sockets.
+                proxy_headers=False,
                 timeout_keep_alive=15,
                 timeout_graceful_shutdown=5,
                 h11_max_incomplete_event_size=64 * 1024,
@@ -261,7 +266,7 @@ async def _serve_apps(apps: Sequence[tuple[Any, socket.socket]], stop: threading
         for app, _ in apps
     ]
     running = [
-        asyncio.create_task(server.serve(sockets=[sock])) for server, (_, sock) in zip(servers, apps, strict=True)
+        asyncio.create_task(server.serve(sockets=socks)) for server, (_, socks) in zip(servers, apps, strict=True)
     ]
 
     async def watch() -> None:
