@@ -132,6 +132,8 @@ def test_an_install_that_was_cut_off_is_recognised_and_repeated(bench: Bench, tm
     run = bench.run(script)
     assert run.returncode == 0, run.stdout
     assert bench.reports[-1] == (f"/b/{TOKEN}/complete", {})
+    messages = [body["message"] for path, body in bench.reports if path.endswith("/progress")]
+    assert f"an earlier install of this machine was cut off here; {disk} is installed again" in messages
 
 
 @pytest.mark.parametrize(("mac", "accepted"), [("52:54:00:12:34:01", True), ("52:54:00:12:34:02", False)])

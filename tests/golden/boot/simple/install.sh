@@ -203,14 +203,14 @@ root_partition() {
 
 is_ours() {
     if [[ $(read_marker) == "$marker" ]]; then
-        echo "an earlier install of this machine was cut off here"
+        whose="an earlier install of this machine was cut off here"
         return 0
     fi
     local partition found=1
     partition=$(root_partition)
     if [[ -n $partition ]] && mount -o ro,norecovery "$partition" "$root"; then
         if [[ -f $root/etc/provisioner/machine && $(head -n 1 "$root/etc/provisioner/machine") == 52:54:00:12:34:01 ]]; then
-            echo "this machine was installed by the appliance before"
+            whose="this machine was installed from here before"
             found=0
         fi
         umount "$root"
@@ -230,6 +230,7 @@ check_disk() {
     fi
     echo "found on the disk: $signatures"
     if is_ours; then
+        progress "$whose; $disk is installed again"
         [[ $wipe == always ]] || return 0
     elif [[ $wipe == never ]]; then
         give_up "$disk holds foreign data (${signatures%; }); nothing was written. Clear the disk, or set wipe: foreign in role $role"
