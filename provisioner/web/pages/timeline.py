@@ -158,7 +158,7 @@ def _waiting_for_power(machine: Machine, around: Surroundings, now: int) -> Expe
         seen = around.stranger
         cause += f"; the last packet of an unlisted MAC came from {seen.mac} at {clock(seen.at)} UTC"
     power = (
-        f"provisioner machine power {machine.name} on" if machine.bmc_id else "power it on with network boot first"
+        f"provisioner machine power on {machine.name}" if machine.bmc_id else "power it on with network boot first"
     )
     port = f"; check that its switch port is in {where}" if where else ""
     return Expected(step, True, cause, power + port)
@@ -177,7 +177,7 @@ _STEPS: dict[Phase, tuple[str, str, str]] = {
     Phase.FIRMWARE: (
         "it fetches its loader from {appliance}",
         "it got an address but never fetched the loader; TFTP is filtered, or the loader does not fit {firmware}",
-        "allow UDP 69 and the ports above 1023 between it and {appliance}; provisioner doctor tries a read",
+        "allow UDP 69 and the ports above 1023 between it and {appliance}",
     ),
     Phase.LOADER: (
         "it fetches the kernel from {appliance}, port 8081",
