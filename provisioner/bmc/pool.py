@@ -1,6 +1,7 @@
-"""The door to all BMCs: bounded in processes and time, one operation a BMC at a time (fault-07, fault-08)."""
+"""The door to all BMCs: bounded in number and time, one operation a BMC at a time (fault-07, fault-08)."""
 
 import json
+import math
 import os
 import signal
 import socket
@@ -9,7 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 from uuid import UUID
@@ -24,9 +27,11 @@ _SECONDS = {"identify": 30.0, "boot-device": 15.0, "power": 60.0}
 (metal3-io/ironic-image#143)."""
 _STATUS_SECONDS = 15.0
 _GRACE = 3.0
-"""A worker ends an overdue job itself; one that has not by then is killed and replaced."""
+"""The worker ends an overdue job itself; if it has not by then, it is killed and replaced."""
 _QUEUE_SECONDS = 180.0
 """How long a call waits for its turn behind others."""
+_LONGEST = 1 << 18
+"""Bytes of an answer."""
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV")
 """The worker's environment. Nothing else: the service's own may hold a database password."""
 
@@ -36,60 +41,98 @@ class _Overdue(Exception):
 
 
 class _Worker:
-    """One worker process; one request at a time."""
+    """One worker process. Threads may share it."""
 
     def __init__(self) -> None:
-        self._socket, theirs = socket.socketpair()
+        # SEQPACKET keeps messages whole, whichever of the worker's children writes them.
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "provisioner.bmc.worker"],
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
-                start_new_session=True,  # its own group, so that its child can be killed with it
+                start_new_session=True,  # its own group, so that its children can be killed with it
             )
-        self._buffer = b""
+        self._guard = threading.Lock()
+        self._asked: dict[int, Future[dict[str, Any]]] = {}
+        self._dead = False
+        self._reader = threading.Thread(target=self._read, name="bmc-answers", daemon=True)
+        self._reader.start()
+
+    @property
+    def usable(self) -> bool:
+        return not self._dead
 
     def ask(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """Send one request and wait for its answer. Raises _Overdue."""
-        until = time.monotonic() + seconds
+        answer: Future[dict[str, Any]] = Future()
+        with self._guard:
+            if self._dead:
+                raise _Overdue
+            self._asked[request["id"]] = answer
         try:
-            self._socket.sendall(json.dumps(request).encode() + b"\n")
-            while b"\n" not in self._buffer:
-                self._socket.settimeout(max(0.001, until - time.monotonic()))
-                if not (data := self._socket.recv(65536)):
-                    raise _Overdue
-                self._buffer += data
-        except OSError:
+            self._socket.send(json.dumps(request).encode())
+            return answer.result(seconds)
+        except (OSError, TimeoutError):
             raise _Overdue from None
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        finally:
+            with self._guard:
+                self._asked.pop(request["id"], None)
+
+    def _read(self) -> None:
+        with suppress(OSError):
+            while message := self._socket.recv(_LONGEST):
+                answer: dict[str, Any] = json.loads(message)
+                with self._guard:
+                    waiting = self._asked.pop(answer["id"], None)
+                if waiting is not None:
+                    waiting.set_result(answer)
+        with self._guard:
+            self._dead = True
+            left = list(self._asked.values())
+            self._asked.clear()
+        for waiting in left:
+            waiting.set_exception(_Overdue())
 
     def end(self) -> None:
         """Kill it with whatever it is doing; safe to call twice and from another thread."""
+        with self._guard:
+            self._dead = True
         if self._process.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._reader.join()
         self._socket.close()
+
+
+@dataclass(slots=True)
+class _Turn:
+    """Whose turn it is at one BMC, and when (monotonic) the last operation ended."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    ended: float = -math.inf
 
 
 class WorkerPool:
     """Implements ``domain.ports.BmcPort`` for IPMI. Threads may share it; calls block.
 
-    Workers start when first needed, ``size`` at most. ``allow_loopback`` is for tests.
+    The worker process starts when first needed. ``allow_loopback`` is for tests.
     """
 
-    def __init__(self, size: int = 4, *, allow_loopback: bool = False, between: float = 0.1) -> None:
-        """``between``: seconds a BMC is left alone between two operations (BMCs hang under polling)."""
+    def __init__(self, size: int = 32, *, allow_loopback: bool = False, between: float = 0.1) -> None:
+        """``size``: operations at once, each a short-lived child of the worker.
+
+        ``between``: seconds a BMC is left alone between two operations (BMCs hang under polling)."""
         self._allow_loopback = allow_loopback
         self._between = between
         self._places = threading.BoundedSemaphore(size)
         self._guard = threading.Lock()
-        self._idle: list[_Worker] = []
-        self._all: set[_Worker] = set()
-        self._turns: dict[str, threading.Lock] = {}
+        self._current: _Worker | None = None
+        self._turns: dict[str, _Turn] = {}
         self._ids = count(1)
         self._closed = False
 
@@ -118,8 +161,8 @@ class WorkerPool:
         """End all workers; calls under way raise BmcError."""
         with self._guard:
             self._closed = True
-            workers = list(self._all)
-        for worker in workers:
+            worker, self._current = self._current, None
+        if worker is not None:
             worker.end()
 
     def _call(self, bmc: Bmc, login: Login, op: str, args: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -138,7 +181,8 @@ class WorkerPool:
             "args": args,
             "seconds": seconds,
         }
-        with self._turn(f"{address} {bmc.port}"), self._worker(address) as worker:
+        with self._turn(f"{address} {bmc.port}"), self._place(address):
+            worker = self._worker(address)
             try:
                 answer = worker.ask(request, seconds + _GRACE)
             except _Overdue:
@@ -154,43 +198,35 @@ class WorkerPool:
     @contextmanager
     def _turn(self, key: str) -> Iterator[None]:
         with self._guard:
-            turn = self._turns.setdefault(key, threading.Lock())
-        if not turn.acquire(timeout=_QUEUE_SECONDS):
+            turn = self._turns.setdefault(key, _Turn())
+        if not turn.lock.acquire(timeout=_QUEUE_SECONDS):
             raise BmcError("unreachable", f"BMC {key} is busy with other operations", "try again later")
         try:
+            time.sleep(max(0.0, turn.ended + self._between - time.monotonic()))
             yield
-            if self._between:
-                time.sleep(self._between)
         finally:
-            turn.release()
+            turn.ended = time.monotonic()
+            turn.lock.release()
 
     @contextmanager
-    def _worker(self, address: str) -> Iterator[_Worker]:
+    def _place(self, address: str) -> Iterator[None]:
         if not self._places.acquire(timeout=_QUEUE_SECONDS):
             raise BmcError(
                 "unreachable",
-                f"BMC {address} was not asked: all workers are busy",
+                f"BMC {address} was not asked: too many others are being asked",
                 "try again when the job before ends",
             )
         try:
-            with self._guard:
-                if self._closed:
-                    raise BmcError(
-                        "unreachable", f"BMC {address} was not asked: the service is stopping", "try again"
-                    )
-                worker = self._idle.pop() if self._idle else _Worker()
-                self._all.add(worker)
-            sound = False
-            try:
-                yield worker
-                sound = True
-            finally:
-                with self._guard:
-                    if sound and not self._closed:
-                        self._idle.append(worker)
-                    else:
-                        self._all.discard(worker)
-                if not sound:
-                    worker.end()
+            yield
         finally:
             self._places.release()
+
+    def _worker(self, address: str) -> _Worker:
+        with self._guard:
+            if self._closed:
+                raise BmcError("unreachable", f"BMC {address} was not asked: the service is stopping", "try again")
+            if self._current is None or not self._current.usable:
+                if self._current is not None:
+                    self._current.end()
+                self._current = _Worker()
+            return self._current

@@ -4,6 +4,8 @@ import os
 import socket
 import threading
 import time
+from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -187,14 +189,75 @@ def test_a_bmc_that_starts_well_and_goes_on_with_noise_ends_in_bounded_time(pool
     assert time.monotonic() - started < 20
 
 
-def test_a_pool_whose_worker_died_starts_another(pool, simulated):
+def test_a_worker_that_dies_fails_what_it_was_doing_and_is_replaced(pool, simulated):
+    failed: list[BmcError] = []
+    with udp_service(lambda _: None) as silent:
+
+        def ask() -> None:
+            with pytest.raises(BmcError) as refused:
+                pool.power(silent, LOGIN, Power.STATUS)
+            failed.append(refused.value)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        wait_for_job()
+        for pid in workers():
+            os.kill(pid, 9)
+        thread.join(3)
+    assert [error.kind for error in failed] == ["unreachable"]
     assert pool.power(simulated.bmc, simulated.login, Power.STATUS) is Power.OFF
-    for pid in workers():
-        os.kill(pid, 9)
-    with pytest.raises(BmcError) as refused:
-        pool.power(simulated.bmc, simulated.login, Power.STATUS)
-    assert refused.value.kind == "unreachable"
-    assert pool.power(simulated.bmc, simulated.login, Power.STATUS) is Power.OFF
+
+
+@pytest.mark.rule("fault-07")
+def test_many_silent_bmcs_at_once_take_the_time_of_one():
+    pool = WorkerPool(size=40, allow_loopback=True, between=0)
+    kinds: list[str] = []
+    try:
+        with ExitStack() as stack:
+            silent = [stack.enter_context(udp_service(lambda _: None)) for _ in range(40)]
+
+            def ask(bmc: Bmc) -> None:
+                with pytest.raises(BmcError) as refused:
+                    pool.identify(bmc, LOGIN)
+                kinds.append(refused.value.kind)
+
+            threads = [threading.Thread(target=ask, args=(bmc,)) for bmc in silent]
+            started = time.monotonic()
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(60)
+        assert kinds == ["unreachable"] * 40
+        assert time.monotonic() - started < 25
+    finally:
+        pool.close()
+
+
+@pytest.mark.rule("fault-08")
+def test_one_bmc_gets_one_operation_at_a_time_and_a_pause_between():
+    heard: list[float] = []
+
+    def answer(_: bytes) -> bytes:
+        heard.append(time.monotonic())
+        return b"not IPMI"
+
+    pool = WorkerPool(size=8, allow_loopback=True, between=0.3)
+    try:
+        with udp_service(answer) as broken:
+
+            def ask() -> None:
+                with pytest.raises(BmcError):
+                    pool.power(broken, LOGIN, Power.STATUS)
+
+            threads = [threading.Thread(target=ask) for _ in range(5)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(30)
+    finally:
+        pool.close()
+    assert len(heard) == 5
+    assert all(later - earlier >= 0.3 for earlier, later in pairwise(heard))
 
 
 @pytest.mark.rule("threat-04")
