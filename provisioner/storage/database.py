@@ -7,10 +7,12 @@ the order of commits, which the change feed relies on.
 
 import re
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, exc, inspect, text
@@ -100,10 +102,32 @@ def _open_postgresql(url: URL) -> Engine:
     )
 
 
+_turns: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
+_making_turns = threading.Lock()
+
+
+@contextmanager
+def _turn(engine: Engine) -> Iterator[None]:
+    """Threads of one process queue here: SQLite's own waiting is polling, and starves whom luck forgets."""
+    with _making_turns:
+        lock = _turns.setdefault(engine, threading.Lock())
+    if not lock.acquire(timeout=BUSY_SECONDS):
+        raise StoreUnavailable(f"another writer held the database for {BUSY_SECONDS} seconds")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """One writing transaction; rolled back when the body raises."""
-    with translated(), engine.connect().execution_options(writes=True) as connection, connection.begin():
+    with (
+        _turn(engine),
+        translated(),
+        engine.connect().execution_options(writes=True) as connection,
+        connection.begin(),
+    ):
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITERS_LOCK})
         yield connection

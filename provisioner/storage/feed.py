@@ -50,6 +50,7 @@ class ChangeFeed:
         self._on_change: list[Callable[[Inventory], None]] = []
         self._on_commit: list[Callable[[], None]] = []
         self._saved: Inventory | None = None
+        self._unsaved_said = False
 
     @property
     def inventory(self) -> Inventory:
@@ -178,5 +179,9 @@ class ChangeFeed:
         try:
             write_snapshot(self._snapshot_file, inventory)
             self._saved = inventory
+            self._unsaved_said = False
         except OSError as error:
-            log.warning("snapshot file not written", error=str(error))
+            # A full disk stays full for a while; once is enough.
+            if not self._unsaved_said:
+                self._unsaved_said = True
+                log.warning("snapshot file not written", error=str(error))

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,26 @@ def test_a_locked_database_refuses_writers_in_bounded_time_and_lets_readers_read
             assert view.machines.list() == []
     with hasty.transaction("cli:late") as tx:
         assert len(tx.machines.list()) == 1
+
+
+def test_many_threads_that_count_together_lose_nothing(store: SqlStore) -> None:
+    with store.transaction("cli:test") as tx:
+        counted = tx.machines.put(machine(labels={"n": "0"}))
+
+    def count() -> None:
+        for _ in range(5):
+            with store.transaction("cli:test") as tx:
+                found = tx.machines.get("node-01")
+                tx.machines.put(replace(found, labels={"n": str(int(found.labels["n"]) + 1)}))
+
+    threads = [threading.Thread(target=count) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    with store.reading() as view:
+        assert view.machines.get("node-01").labels == {"n": "30"}
+        assert view.machines.get("node-01").version == counted.version + 30
 
 
 CRASH = """
