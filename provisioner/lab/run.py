@@ -23,6 +23,7 @@ from provisioner.lab.judge import Judge
 from provisioner.lab.machine import LabFirmware
 from provisioner.lab.programs import check_requirements
 from provisioner.lab.rack import MOST, Rack
+from provisioner.lab.router import Router
 from provisioner.lab.witness import Witness
 
 TREE = Path(provisioner.__file__).parent.parent
@@ -118,6 +119,7 @@ class _Run:
         self._rack = rack
         self._board = board
         self._witness = Witness(rack.network.wire, rack.directory / "witness.jsonl")
+        self._router = Router(rack.network.wire)
         tree = {"netboot_assets": options.netboot_assets.absolute()}
         if options.cloud_configs is not None:
             tree["cloud_configs"] = options.cloud_configs.absolute()
@@ -130,6 +132,7 @@ class _Run:
         say = self._board.say
         say(f"rack {self._rack.name}: {len(self._rack.machines)} machines, powered off")
         self._witness.start()
+        self._router.start()
         if self._options.drop_callbacks:
             faults.drop_callbacks(self._rack.network.appliance)
         self._appliance.start()
@@ -156,6 +159,7 @@ class _Run:
 
     def stop(self) -> None:
         self._appliance.stop()
+        self._router.stop()
         self._witness.stop()
 
     def _tell(self, image: Path) -> None:
