@@ -1,4 +1,4 @@
-"""The whole way by real firmware, as a user runs it: ``provisioner lab run``."""
+"""The whole way by real firmware, as a user runs it: ``provisioner lab run`` (see also tests/e2e/test_rack.py)."""
 
 import json
 import subprocess
@@ -19,6 +19,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1500)
 @pytest.mark.rule("fault-13")
 def test_a_mixed_rack_installs_itself_and_boots_its_disks_ever_after(tmp_path, capsys):
@@ -33,6 +34,7 @@ def test_a_mixed_rack_installs_itself_and_boots_its_disks_ever_after(tmp_path, c
     }
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_uefi_http_boot_arrives_through_the_command_line(tmp_path):
     """As a user does it: exit code, the closing line of JSON, nothing left behind."""
