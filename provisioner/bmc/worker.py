@@ -4,8 +4,7 @@ One JSON message a request, ``{id, op, address, port, user, password, args, seco
 ``{id, result}`` or ``{id, error: {kind, problem, remedy}}``, in the order in which they are ready. Each request
 runs in a child forked from this warm process, because a second pyghmi session to the same BMC in one process hangs,
 and one after a log-out fails: a process a job then, but pyghmi is imported (half a second, 35 MB) only once.
-SIGALRM
-ends a child whose time is over. Passwords come over stdin only. The end of stdin ends it all.
+SIGALRM ends a child whose time is over. Passwords come over stdin only. The end of stdin ends it all.
 """
 
 import json
