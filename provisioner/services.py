@@ -79,7 +79,7 @@ def address_of(wire: InterfaceSettings) -> IPv4Address:
 def packets(settings: Settings, stop: threading.Event) -> None:
     """DHCP and TFTP: the only service with raw and low-port rights."""
     with ExitStack() as stack:
-        house = stack.enter_context(House.open(settings))
+        house = stack.enter_context(House.open(settings, database_may_be_away=True))
         feed = _feed(stack, house, "packets", files=False)
         observer = _observer(stack, house, "packets")
         loaders = (
@@ -113,7 +113,7 @@ def packets(settings: Settings, stop: threading.Event) -> None:
 def web(settings: Settings, stop: threading.Event) -> None:
     """The page and API for people, and what machines ask for."""
     with ExitStack() as stack:
-        house = stack.enter_context(House.open(settings))
+        house = stack.enter_context(House.open(settings, database_may_be_away=True))
         feed = _feed(stack, house, "web", files=True)
         journal = Journal(settings.data_dir / "journal.jsonl")
         parts = Parts(
@@ -145,7 +145,7 @@ def web(settings: Settings, stop: threading.Event) -> None:
 def images(settings: Settings, stop: threading.Event) -> None:
     """Bulk files by kernel sendfile, on the stock asyncio loop (uvloop has no sendfile)."""
     with ExitStack() as stack:
-        house = stack.enter_context(House.open(settings))
+        house = stack.enter_context(House.open(settings, database_may_be_away=True))
         feed = _feed(stack, house, "images", files=False)
         observer = _observer(stack, house, "images")
         hosts = [str(address_of(wire)) for wire in settings.wires]
@@ -171,7 +171,7 @@ def images(settings: Settings, stop: threading.Event) -> None:
 def bmc(settings: Settings, stop: threading.Event) -> None:
     """Power, boot device and harvest jobs."""
     with ExitStack() as stack:
-        house = stack.enter_context(House.open(settings))
+        house = stack.enter_context(House.open(settings, database_may_be_away=True))
         pool = house.bmc_pool(size=8)
         while not stop.is_set():
             try:

@@ -12,7 +12,7 @@ from provisioner.actions import power
 from provisioner.bmc.pool import WorkerPool
 from provisioner.boot.compile import RoleCompiler
 from provisioner.boot.roles import RoleFolder
-from provisioner.domain.errors import Refused
+from provisioner.domain.errors import Refused, StoreUnavailable
 from provisioner.domain.records import Job
 from provisioner.images.store import ImageStore
 from provisioner.settings import Settings
@@ -41,8 +41,11 @@ class House:
     _pools: list[WorkerPool] = field(default_factory=list)
 
     @classmethod
-    def open(cls, settings: Settings) -> Self:
-        """Open the data directory; a fresh one is made and migrated. Raises Refused."""
+    def open(cls, settings: Settings, *, database_may_be_away: bool = False) -> Self:
+        """Open the data directory; a fresh one is made and migrated. Raises Refused, StoreUnavailable.
+
+        ``database_may_be_away``: a service starts without it and serves from the snapshot on disk.
+        """
         try:
             settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
         except OSError as error:
@@ -52,7 +55,11 @@ class House:
             ) from error
         keyring = Keyring.open(settings.keys)
         engine = open_engine(settings.url)
-        migrate(engine)
+        try:
+            migrate(engine)
+        except StoreUnavailable:
+            if not database_may_be_away:
+                raise
         return cls(settings, engine, keyring, SqlStore(engine, keyring))
 
     @cached_property
@@ -89,7 +96,7 @@ class House:
             if time.monotonic() > until:
                 raise Refused(f"job {job.id} is still {current.state}", "the bmc service goes on with it")
             time.sleep(0.1)
-            with self.store.transaction(job.actor) as tx:
+            with self.store.reading() as tx:
                 current = tx.jobs.get(str(job.id))
         return current
 

@@ -121,9 +121,9 @@ def import_machines(
     return Imported(tuple(added), tuple(changed), unchanged)
 
 
-def export_rows(store: Store, actor: str) -> list[dict[str, Any]]:
+def export_rows(store: Store) -> list[dict[str, Any]]:
     """Every machine as fields that import back to the same inventory, in the order of slots."""
-    with store.transaction(actor) as tx:
+    with store.reading() as tx:
         bmcs = {bmc.id: bmc.address for bmc in tx.bmcs.list()}
         machines = sorted(tx.machines.list(), key=slot_order)
     return [stated(m) | {"bmc": bmcs.get(m.bmc_id, "") if m.bmc_id else ""} for m in machines]

@@ -38,7 +38,7 @@ def add(
 @app.command("list", epilog="Example: `provisioner bmc list --json`")
 def list_bmcs(json: Json = False) -> None:
     """List BMCs and the machines behind them."""
-    with session.house() as house, house.store.transaction(session.actor()) as tx:
+    with session.house() as house, house.store.reading() as tx:
         machines = {m.bmc_id: m.name for m in tx.machines.list() if m.bmc_id}
         rows = [
             {

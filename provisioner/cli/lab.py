@@ -14,7 +14,7 @@ app = typer.Typer(
     help="A rack on this one machine: real firmware in QEMU behind virtual BMCs.", no_args_is_help=True
 )
 Machines = Annotated[int, typer.Option(min=1, help="How many machines.")]
-Firmware = Annotated[str, typer.Option(help="bios, uefi, uefi-http, or mixed.")]
+Firmware = Annotated[str, typer.Option(help="bios, uefi, uefi-http, mixed or all.")]
 Role = Annotated[str, typer.Option(help="Role to install.")]
 
 
@@ -29,6 +29,9 @@ def run(
     drop_callbacks: Annotated[bool, typer.Option(help="Lose every callback: shows that nothing loops.")] = False,
     wrong_mac: Annotated[bool, typer.Option(help="The first machine's FRU lies about its MAC.")] = False,
     directory: Annotated[Path | None, typer.Option(help="Keep logs and database here.")] = None,
+    cloud_configs: Annotated[
+        Path | None, typer.Option(help="Folder of roles to try, instead of the shipped.")
+    ] = None,
 ) -> None:
     """Build a rack, let it install itself, judge it, take it down. Exit 0 only if every machine arrived."""
     options = LabOptions(
@@ -41,6 +44,7 @@ def run(
         drop_callbacks=drop_callbacks,
         wrong_mac=wrong_mac,
         directory=directory,
+        cloud_configs=cloud_configs,
     )
     raise typer.Exit(run_lab(options))
 

@@ -49,7 +49,7 @@ def list_machines(
     json: Json = False,
 ) -> None:
     """List machines in the order of their slots."""
-    with session.house() as house, house.store.transaction(session.actor()) as tx:
+    with session.house() as house, house.store.reading() as tx:
         bmcs = {bmc.id: bmc.address for bmc in tx.bmcs.list()}
         machines = sorted(tx.machines.list(), key=slot_order)
     rows = [
@@ -68,7 +68,7 @@ def list_machines(
 @app.command(epilog="Example: `provisioner machine show node-01`")
 def show(machine: Ref, json: Json = False) -> None:
     """Show one machine."""
-    with session.house() as house, house.store.transaction(session.actor()) as tx:
+    with session.house() as house, house.store.reading() as tx:
         found = tx.machines.get(machine)
         bmc = tx.bmcs.find(str(found.bmc_id)) if found.bmc_id else None
     row = as_dict(found, bmc.address if bmc else "")
@@ -200,7 +200,7 @@ def export(format: Annotated[str, typer.Option(help="csv or yaml.")] = "csv") ->
     if format not in ("csv", "yaml"):
         raise typer.BadParameter(f"format {format!r} is not known; choose csv or yaml")
     with session.house() as house:
-        rows = inventory_file.export_rows(house.store, session.actor())
+        rows = inventory_file.export_rows(house.store)
     text = inventory_file.to_csv(rows) if format == "csv" else inventory_file.to_yaml(rows)
     sys.stdout.write(text)
 
@@ -297,7 +297,7 @@ def events(
     json: Json = False,
 ) -> None:
     """What happened, with reasons, oldest first."""
-    with session.house() as house, house.store.transaction(session.actor()) as tx:
+    with session.house() as house, house.store.reading() as tx:
         machine_id = tx.machines.get(machine).id if machine else None
         found = list(reversed(tx.events.list(machine_id=machine_id, limit=limit)))
     if json:
@@ -312,7 +312,7 @@ def events(
 @app.command(epilog="Example: `provisioner machine log node-01`")
 def log(machine: Ref) -> None:
     """The install log that the machine sent last."""
-    with session.house() as house, house.store.transaction(session.actor()) as tx:
+    with session.house() as house, house.store.reading() as tx:
         found = tx.machines.get(machine)
         logs = [e for e in tx.events.list(machine_id=found.id, limit=1000) if e.kind is Kind.REPORT_LOG]
     if not logs:

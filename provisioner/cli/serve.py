@@ -25,9 +25,13 @@ def serve(
     if only is not None:
         services.run(only, settings)
         return
-    with House.open(settings) as house:
+    with House.open(settings, database_may_be_away=True) as house:
         services.check(settings)
-        link = accounts.first_login_link(house.store, clock())
+        try:
+            link = accounts.first_login_link(house.store, clock())
+        except StoreUnavailable as away:
+            link = None
+            session.warn(f"provisioner: {away}; serving from the snapshot on disk until it is back")
 
         def failed(service: str, code: int) -> None:
             message = f"service {service} ended by itself (exit {code}) and is started again; see the log"

@@ -73,7 +73,7 @@ def set_fields(
     if not fields:
         raise Refused("nothing to change", "name a field, like --gateway 10.12.1.1")
     with session.house() as house:
-        with house.store.transaction(session.actor()) as tx:
+        with house.store.reading() as tx:
             tx.subnets.get(prefix)
         made = subnets.put_subnet(house.store, prefix, fields, actor=session.actor(), now=session.now())
     session.say(f"{made.prefix}: {subnets.describe(made)}")
@@ -82,7 +82,7 @@ def set_fields(
 @app.command("list", epilog="Example: `provisioner subnet list --json`")
 def list_subnets(json: Json = False) -> None:
     """List subnets."""
-    with session.house() as house, house.store.transaction(session.actor()) as tx:
+    with session.house() as house, house.store.reading() as tx:
         rows = [as_dict(subnet) for subnet in tx.subnets.list()]
     if json:
         session.show_json(rows)

@@ -24,7 +24,7 @@ def create(
 @app.command("list", epilog="Example: `provisioner token list`")
 def list_tokens(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List tokens (never their secrets)."""
-    with session.house() as house, house.store.transaction(session.actor()) as tx:
+    with session.house() as house, house.store.reading() as tx:
         users = {user.id: user.name for user in tx.users.list()}
         rows = [
             {"name": token.name, "user": users.get(token.user_id, ""), "id": str(token.id)}

@@ -30,7 +30,7 @@ def add(
 @app.command("list", epilog="Example: `provisioner user list`")
 def list_users(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List users."""
-    with session.house() as house, house.store.transaction(session.actor()) as tx:
+    with session.house() as house, house.store.reading() as tx:
         rows = [
             {"name": user.name, "password": "set" if user.password_hash else "not set", "id": str(user.id)}
             for user in tx.users.list()

@@ -39,13 +39,13 @@ def test_a_second_import_of_the_same_file_changes_nothing(store: SqlStore) -> No
 @pytest.mark.parametrize("form", ["csv", "yaml"])
 def test_an_export_imports_back_to_the_same_inventory(store: SqlStore, tmp_path: Path, form: str) -> None:
     take(store, CSV)
-    rows = files.export_rows(store, "cli:test")
+    rows = files.export_rows(store)
     text = files.to_csv(rows) if form == "csv" else files.to_yaml(rows)
     (tmp_path / "other").mkdir()
     other = open_store(tmp_path / "other")
     parse = files.parse_csv if form == "csv" else files.parse_yaml
     files.import_machines(other, parse(text), actor="cli:test", now=NOW)
-    assert files.export_rows(other, "cli:test") == rows
+    assert files.export_rows(other) == rows
     assert files.import_machines(store, parse(text), actor="cli:test", now=NOW).unchanged == 3
 
 
@@ -142,10 +142,10 @@ def test_whatever_is_exported_reads_back(
         actor="cli:test",
         now=NOW,
     )
-    exported = files.export_rows(store, "cli:test")
+    exported = files.export_rows(store)
     text = files.to_csv(exported) if form == "csv" else files.to_yaml(exported)
     if rows:
         parse = files.parse_csv if form == "csv" else files.parse_yaml
         other = open_store(tmp_path_factory.mktemp("two"))
         files.import_machines(other, parse(text), actor="cli:test", now=NOW)
-        assert files.export_rows(other, "cli:test") == exported
+        assert files.export_rows(other) == exported
