@@ -101,7 +101,7 @@ class RoleCompiler:
             role_files=role.files,
             on_failure=settings.on_failure,
             max_attempts=settings.max_attempts,
-            wipe=settings.wipe != "never",
+            wipe=context["role"]["wipe"] != "never",
             warnings=tuple(warnings),
         )
 

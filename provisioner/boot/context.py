@@ -10,11 +10,11 @@ from typing import Any
 
 from provisioner.boot.roles import Role
 from provisioner.boot.script import Release
-from provisioner.boot.tokens import INSTALL_TOKEN, MACHINE_TOKEN, PLACEHOLDERS, SERVER
 from provisioner.domain.errors import InvalidValue, Refused
 from provisioner.domain.inventory import Inventory, slot_order
 from provisioner.domain.machine import Machine
 from provisioner.domain.subnet import Subnet
+from provisioner.domain.tokens import INSTALL_TOKEN, MACHINE_TOKEN, PLACEHOLDERS, SERVER
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _DOMAIN = re.compile(r"([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.?\Z", re.I)
@@ -41,7 +41,7 @@ def build(
                 "rule": role.settings.install_disk.rule,
                 "min_bytes": role.settings.install_disk.min_bytes,
             },
-            "wipe": role.settings.wipe,
+            "wipe": wipe_policy(machine, role),
             "payload": [
                 {"path": file.path, "sha256": file.sha256, "dest": file.dest, "mode": file.mode}
                 for file in role.settings.payload
@@ -164,3 +164,9 @@ def _refuse_placeholders(value: Any, place: str) -> None:
         case list() | tuple():
             for item in value:
                 _refuse_placeholders(item, place)
+
+
+def wipe_policy(machine: Machine, role: Role) -> str:
+    """The role's word, or ``foreign`` where the operator allowed it for this one install."""
+    allowed = machine.install is not None and machine.install.open and machine.install.wipe
+    return "foreign" if allowed and role.settings.wipe == "never" else role.settings.wipe

@@ -9,9 +9,9 @@ import textwrap
 from dataclasses import dataclass
 
 from provisioner.boot.quoting import ipxe_argument, screen_text
-from provisioner.boot.tokens import INSTALL_TOKEN, SERVER
 from provisioner.domain.boot import Action, BootPlan
 from provisioner.domain.errors import Refused
+from provisioner.domain.tokens import INSTALL_TOKEN, SERVER
 
 TRIES = 5
 """Fetches of kernel and initrd before the machine restarts and asks anew."""

@@ -9,9 +9,11 @@ import hmac
 from base64 import urlsafe_b64encode
 from uuid import UUID
 
-INSTALL_PLACEHOLDER = b"@@INSTALL_TOKEN@@"
-MACHINE_PLACEHOLDER = b"@@MACHINE_TOKEN@@"
-SERVER_PLACEHOLDER = b"@@SERVER@@"
+INSTALL_TOKEN = "@@INSTALL_TOKEN@@"  # noqa: S105 - what stands in its place until a file is served
+MACHINE_TOKEN = "@@MACHINE_TOKEN@@"  # noqa: S105
+SERVER = "@@SERVER@@"
+"""The IPv4 address of the appliance that the machine reached, without a port."""
+PLACEHOLDERS = (INSTALL_TOKEN, MACHINE_TOKEN, SERVER)
 
 
 def install_token(key: bytes, install_id: UUID) -> str:
@@ -32,9 +34,9 @@ def token_hash(token: str) -> str:
 def fill(data: bytes, *, install_token: str, machine_token: str, server: str) -> bytes:
     """Put the secrets and the address that the machine reached into compiled bytes."""
     return (
-        data.replace(INSTALL_PLACEHOLDER, install_token.encode())
-        .replace(MACHINE_PLACEHOLDER, machine_token.encode())
-        .replace(SERVER_PLACEHOLDER, server.encode())
+        data.replace(INSTALL_TOKEN.encode(), install_token.encode())
+        .replace(MACHINE_TOKEN.encode(), machine_token.encode())
+        .replace(SERVER.encode(), server.encode())
     )
 
 

@@ -248,3 +248,15 @@ def test_simulate_says_why_a_machine_could_not_be_armed(shipped: RoleCompiler) -
     stranger = simulate(shipped, inventory(), None, now=0)
     assert stranger["machine"] is None
     assert "unknown MAC" in stranger["reason"]
+
+
+def test_the_operator_may_allow_foreign_data_to_be_lost_for_one_install(shipped: RoleCompiler) -> None:
+    one = machine(1)
+    install = Install(UUID(int=9), "simple", "r", "t", armed_at=0, deadline=1, wipe=True)
+    rack = inventory(one)
+    assert b"wipe=never" in shipped.compile(one, rack).files["install.sh"]
+    allowed = shipped.compile(replace(one, install=install), rack)
+    assert b"wipe=foreign" in allowed.files["install.sh"]
+    assert allowed.wipe
+    ended = shipped.compile(replace(one, install=replace(install, outcome="complete")), rack)
+    assert b"wipe=never" in ended.files["install.sh"], "an earlier permission is not one for now"

@@ -233,9 +233,9 @@ check_disk() {
         progress "$whose; $disk is installed again"
         [[ $wipe == always ]] || return 0
     elif [[ $wipe == never ]]; then
-        give_up "$disk holds foreign data (${signatures%; }); nothing was written. Clear the disk, or set wipe: foreign in role $role"
+        give_up "$disk holds foreign data (${signatures%; }); nothing was written. Clear the disk, arm it with --wipe, or set wipe: foreign in role $role"
     fi
-    progress "wiping $disk, as wipe: $wipe of role $role says"
+    progress "wiping $disk, as wipe: $wipe says"
     for device in $(partitions) "$disk"; do wipefs --all --quiet "$device"; done
 }
 

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from provisioner.boot import tokens
+from provisioner.domain import tokens
 
 ID = UUID(int=7)
 
