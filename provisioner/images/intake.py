@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,19 +63,28 @@ def read_version(directory: Path) -> str:
     return version
 
 
-def copy(source: Path, target: Path, published: frozenset[str] | None) -> ImageFile:
-    """Copy and hash in one pass. Raises InvalidValue when the bytes are not what was published."""
+def copy(source: Path, target: Path, published: frozenset[str] | None, *, move: bool = False) -> ImageFile:
+    """Copy (or ``move``, on one file system) and hash in one pass.
+
+    Raises InvalidValue when the bytes are not what was published.
+    """
+    if move:
+        source.rename(target)
     sha256, sha512, size = hashlib.sha256(), hashlib.sha512(), 0
-    with source.open("rb") as reader, target.open("xb") as writer:
+    with ExitStack() as files:
+        reader = files.enter_context((target if move else source).open("rb"))
+        writer = None if move else files.enter_context(target.open("xb"))
         expected = os.fstat(reader.fileno()).st_size
         while chunk := reader.read(CHUNK):
-            writer.write(chunk)
             sha256.update(chunk)
             if published:
                 sha512.update(chunk)
             size += len(chunk)
-        writer.flush()
-        os.fsync(writer.fileno())
+            if writer is not None:
+                writer.write(chunk)
+        if writer is not None:
+            writer.flush()
+        os.fsync((writer or reader).fileno())
     target.chmod(0o644)
     if size != expected:
         raise InvalidValue(

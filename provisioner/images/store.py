@@ -13,9 +13,10 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +24,7 @@ from provisioner.domain.errors import InvalidValue, NotFound, Refused
 from provisioner.images.beneath import Missing, Opened, Root
 from provisioner.images.intake import MANIFEST, NAME, ImageFile, check_name, copy, read_version, sources
 from provisioner.images.layout import DIGEST_FILES, missing_files, published_digests
+from provisioner.images.verified import Verified
 
 T = TypeVar("T")
 
@@ -41,6 +43,8 @@ class Image:
     files: tuple[ImageFile, ...]
     problems: tuple[str, ...] = ()
     """What is missing from the publisher's set, or damaged since the import, in words."""
+    verified_at: int | None = None
+    """When every byte was last read and found as imported, UTC microseconds; None: not known."""
 
     @property
     def complete(self) -> bool:
@@ -58,8 +62,11 @@ class Image:
 class ImageStore:
     """The images beneath one folder, which is created when it is missing."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, clock: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+        """``clock``: UTC microseconds, for what was verified when."""
         self.root = root
+        self._clock = clock
+        self._verified = Verified(root)
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -94,7 +101,8 @@ class ImageStore:
             version = there[-1]
         if version not in there or version is None:
             raise self._unknown(name, version)
-        return self._read(name, version, lambda root: _inspect(root, name, version))
+        image = self._read(name, version, lambda root: _inspect(root, name, version))
+        return replace(image, verified_at=self._verified.at(name, version))
 
     def open(self, name: str, version: str, file_name: str) -> tuple[Opened, ImageFile]:
         """A file and its entry, both of the same import; the caller closes it.
@@ -112,7 +120,14 @@ class ImageStore:
         """
         check_name("name", name)
         files_in = sources(directory)
-        version = version or read_version(directory)
+        return self._publish(files_in, name, version or read_version(directory), move=False)
+
+    def take(self, directory: Path, name: str, version: str) -> Image:
+        """As ``import_dir``, for a folder inside ``root``: its files are moved, not copied."""
+        check_name("name", name)
+        return self._publish(sources(directory), name, version, move=True)
+
+    def _publish(self, files_in: Sequence[Path], name: str, version: str, *, move: bool) -> Image:
         check_name("version", version)
         digests = published_digests(
             path.read_text(errors="replace") for path in files_in if path.name.endswith(DIGEST_FILES)
@@ -120,11 +135,14 @@ class ImageStore:
         try:
             self._sweep()
             with self._hidden("incoming") as staging:
-                files = tuple(copy(path, staging / path.name, digests.get(path.name)) for path in files_in)
+                files = tuple(
+                    copy(path, staging / path.name, digests.get(path.name), move=move) for path in files_in
+                )
                 _write_manifest(staging, name, version, files)
                 target = self.root / name / version
                 target.parent.mkdir(exist_ok=True)
-                _publish(staging, target)
+                _put_in_place(staging, target)
+                self._verified.record(name, version, self._clock())
         except OSError as error:
             raise Refused(
                 f"image {name}/{version} cannot be stored ({error.strerror}: {error.filename or self.root})",
@@ -132,10 +150,19 @@ class ImageStore:
             ) from error
         return self.get(name, version)
 
-    def verify(self, name: str, version: str | None = None) -> Sequence[str]:
-        """Read every byte again; what is wrong, in words. Empty: all as imported."""
+    def verify(
+        self,
+        name: str,
+        version: str | None = None,
+        progress: Callable[[int, int], None] = lambda _done, _size: None,
+    ) -> Sequence[str]:
+        """Read every byte again; what is wrong, in words. Empty: all as imported, and noted with the time.
+
+        ``progress`` gets the bytes read and the bytes of all files, after each file.
+        """
         image = self.get(name, version)
         problems = list(image.problems)
+        done = 0
         with self._folder(name, image.version) as root:
             for file in image.files:
                 try:
@@ -146,6 +173,11 @@ class ImageStore:
                     actual = hashlib.file_digest(reader, "sha256").hexdigest()
                 if opened.size == file.size and actual != file.sha256:
                     problems.append(f"{file.name} has sha256 {actual}, was imported with {file.sha256}")
+                progress(done := done + file.size, image.size)
+        if problems:
+            self._verified.forget(name, image.version)
+        else:
+            self._verified.record(name, image.version, self._clock())
         return problems
 
     def remove(self, name: str, version: str) -> None:
@@ -154,6 +186,7 @@ class ImageStore:
             raise self._unknown(name, version)
         with self._hidden("removed") as grave:
             (self.root / name / version).rename(grave / version)
+        self._verified.forget(name, version)
         if not self.versions(name):
             try:
                 (self.root / name).rmdir()
@@ -303,7 +336,7 @@ def _wrong_size(file: ImageFile, actual: int) -> str:
     return f"{file.name} is {what}: {actual} bytes, was imported with {file.size}"
 
 
-def _publish(staging: Path, target: Path) -> None:
+def _put_in_place(staging: Path, target: Path) -> None:
     """Put a finished folder in its place in one step; what was there before ends up in ``staging``."""
     _sync(staging)
     flags = _RENAME_EXCHANGE if target.exists() else 0
