@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from provisioner.lab.network import BRIDGE
@@ -63,7 +64,10 @@ def answer(interface: str) -> None:
         membership = socket.inet_pton(socket.AF_INET6, _ALL_ROUTERS) + struct.pack("@I", index)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
         while True:
-            if is_solicitation(sock.recv(2048)):
+            if not is_solicitation(sock.recv(2048)):
+                continue
+            # The bridge's own address is tentative for a second or two (RFC 4862 §5.4); who asks then asks again.
+            with suppress(OSError):
                 sock.sendto(advertisement(mac), (_ALL_NODES, 0, 0, index))
 
 
