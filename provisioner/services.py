@@ -16,10 +16,12 @@ import uvicorn
 
 from provisioner.actions import arm, power
 from provisioner.actions.replay import replay
+from provisioner.dhcp.lease_file import LeaseFile
 from provisioner.dhcp.respond import Mode
-from provisioner.dhcp.server import DhcpServer, Served
+from provisioner.dhcp.server import DhcpServer, Pace, Served
 from provisioner.domain import lifecycle
 from provisioner.domain.errors import Refused, StoreUnavailable
+from provisioner.domain.events import Event, Kind
 from provisioner.images import server as image_server
 from provisioner.settings import InterfaceSettings, Settings
 from provisioner.storage.feed import ChangeFeed
@@ -93,7 +95,18 @@ def packets(settings: Settings, stop: threading.Event) -> None:
             range(settings.tftp.first_port, settings.tftp.last_port + 1) if settings.tftp.first_port else range(0)
         )
         limits = Limits(sessions=settings.tftp.max_sessions, ports=ports)
-        dhcp = DhcpServer(wires, feed, observer, clock, loaders=loaders)
+        dhcp = DhcpServer(
+            wires,
+            feed,
+            observer,
+            clock,
+            loaders=loaders,
+            lease_file=_lease_file(settings, observer),
+            pace=Pace(
+                newcomers=(settings.dhcp.newcomers_per_second, settings.dhcp.newcomers_per_second * 10),
+                unlisted=(settings.dhcp.unlisted_per_second, settings.dhcp.unlisted_per_second * 10),
+            ),
+        )
         tftp = TftpServer(settings.loaders, listen, feed, observer, limits=limits, now=clock)
         threads = [threading.Thread(target=each.run, name=name) for name, each in (("dhcp", dhcp), ("tftp", tftp))]
         for thread in threads:
@@ -297,6 +310,17 @@ def _feed(stack: ExitStack, house: House, name: str, *, files: bool) -> ChangeFe
     feed.start()
     stack.callback(feed.stop)
     return feed
+
+
+def _lease_file(settings: Settings, observer: EventWriter) -> LeaseFile | None:
+    """None when it cannot be used: machines with reservations are served all the same."""
+    try:
+        return LeaseFile.open(settings.data_dir / "leases.db")
+    except Refused as refused:
+        log.exception("no addresses of pools are given out", reason=str(refused))
+        why = f"no addresses of pools are given out: {refused}"
+        observer.observe(Event(Kind.SERVICE, why, clock(), actor="dhcp"))
+        return None
 
 
 def _observer(stack: ExitStack, house: House, name: str) -> EventWriter:

@@ -47,6 +47,15 @@ class TftpSettings(_Section):
     max_sessions: int = Field(default=4096, ge=1)
 
 
+class DhcpSettings(_Section):
+    """How much unlisted clients may ask of an interface, a second in the long run; ten times that at once."""
+
+    newcomers_per_second: float = Field(default=50, gt=0)
+    """Clients without a lease that may start."""
+    unlisted_per_second: float = Field(default=1000, gt=0)
+    """Packets that are looked at; the others are counted only."""
+
+
 class LogSettings(_Section):
     """``console`` for people, ``json`` for machines."""
 
@@ -71,6 +80,7 @@ class Settings(BaseSettings):
     machines: Listen = Listen()
     images: Listen = Listen()
     tftp: TftpSettings = TftpSettings()
+    dhcp: DhcpSettings = DhcpSettings()
     log: LogSettings = LogSettings()
     cloud_configs: Path = _TREE / "cloud_configs"
     netboot_assets: Path = _TREE / "netboot_assets"

@@ -53,9 +53,14 @@ class MessageType(IntEnum):
     INFORM = 8
 
 
+CIRCUIT_ID = 1  # RFC 3046 §3.1
+REMOTE_ID = 2
 LINK_SELECTION = 5  # RFC 3527
 SERVER_ID_OVERRIDE = 11  # RFC 5107
 """Sub-options of the relay agent's option."""
+
+PXE_BOOT_ITEM = 71
+"""Sub-option of option 43: the boot server type and layer that a PXE client chose; its ACK repeats it."""
 
 PXE_BOOT_FROM_FILE = b"\x06\x01\x08\xff"
 """Option 43 that says: no prompt, no menu, no discovery on 4011, load the boot file given (PXE 2.1,

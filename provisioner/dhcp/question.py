@@ -6,7 +6,9 @@ from enum import StrEnum
 from ipaddress import IPv4Address
 
 from provisioner.dhcp.options import (
+    CIRCUIT_ID,
     LINK_SELECTION,
+    REMOTE_ID,
     SERVER_ID_OVERRIDE,
     MessageType,
     Option,
@@ -54,6 +56,8 @@ class Question:
     server_id_override: IPv4Address | None
     max_size: int
     """Bytes that the reply's payload may have."""
+    switch_port: str = ""
+    """As the relay names it (RFC 3046: remote-id, circuit-id), if it does."""
     doubt: str = ""
     """Why a client that looks like netboot is treated as a system; empty if it is not so."""
 
@@ -86,6 +90,7 @@ def read(packet: Packet, mac: Mac) -> Question:
         link or (packet.giaddr if relayed else None),
         _sub_address(agent, SERVER_ID_OVERRIDE) if relayed else None,
         _max_size(options.get(Option.MAX_MESSAGE_SIZE)),
+        _switch_port(agent) if relayed and agent else "",
         doubt,
     )
 
@@ -123,6 +128,17 @@ def _architectures(packet: Packet) -> tuple[int, ...]:
     # PXE 2.1 repeats the number in the class: PXEClient:Arch:00007:UNDI:003001.
     found = _ARCH_IN_CLASS.search(packet.options.get(Option.VENDOR_CLASS, b""))
     return (int(found[1]),) if found else ()
+
+
+def _switch_port(agent: dict[int, bytes]) -> str:
+    """Both names in one line, readable ones as text. They are data of a switch, shown and compared, never run."""
+    return " ".join(_legible(agent[code]) for code in (REMOTE_ID, CIRCUIT_ID) if agent.get(code))
+
+
+def _legible(name: bytes) -> str:
+    # A terminator or two at the end is common; anything else that is not printable ASCII makes it a number.
+    text = name.rstrip(b"\0")
+    return text.decode() if text and all(0x20 < byte < 0x7F for byte in text) else name.hex()
 
 
 def _sub_address(suboptions: dict[int, bytes], code: int) -> IPv4Address | None:

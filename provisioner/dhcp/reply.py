@@ -8,13 +8,16 @@ from ipaddress import IPv4Address, IPv4Network
 from provisioner.dhcp.options import (
     IPXE_NO_PROXY,
     PXE_BOOT_FROM_FILE,
+    PXE_BOOT_ITEM,
     MessageType,
     Option,
+    read_suboptions,
     write_addresses,
     write_seconds,
 )
 from provisioner.dhcp.packet import BOOTREPLY, BROADCAST_FLAG, NOWHERE, Packet, encode, wire_size
 from provisioner.dhcp.question import Client, Question
+from provisioner.domain.firmware import Firmware
 from provisioner.domain.mac import Mac
 from provisioner.domain.subnet import Subnet
 
@@ -131,12 +134,65 @@ def grant(
         siaddr=boot.server if boot is not None else NOWHERE,
         file=boot.name.encode() if boot is not None else b"",
     )
-    note = (
-        f"; options {', '.join(map(str, left_out))} left out, it takes {question.max_size} bytes"
-        if left_out
-        else ""
+    return _addressed(question, address, payload), _left_out(question, left_out)
+
+
+def proxy_offer(
+    question: Question, server_id: IPv4Address, boot: BootFile | None, server: IPv4Address
+) -> tuple[Reply, str]:
+    """An OFFER without an address, from beside the server that gives them. ``boot`` None: asked for on 4011."""
+    options: dict[int, bytes] = {
+        Option.MESSAGE_TYPE: bytes((MessageType.OFFER,)),
+        Option.SERVER_ID: server_id.packed,
+        # This class is what tells a proxy's offer from a DHCP server's (PXE 2.1, table 2-1).
+        Option.VENDOR_CLASS: b"HTTPClient" if question.client is Client.HTTP else b"PXEClient",
+    }
+    if boot is not None:
+        options |= _file_options(boot)
+        if question.client is Client.PXE:
+            options[Option.VENDOR_SPECIFIC] = PXE_BOOT_FROM_FILE
+    return _boot_only(question, options, boot, server, broadcast=True)
+
+
+def boot_server_ack(question: Question, server_id: IPv4Address, boot: BootFile) -> tuple[Reply, str]:
+    """The ACK of a boot server on port 4011: a boot file and no address (PXE 2.1, table 2-7)."""
+    options: dict[int, bytes] = {
+        Option.MESSAGE_TYPE: bytes((MessageType.ACK,)),
+        Option.SERVER_ID: server_id.packed,
+        Option.VENDOR_CLASS: b"PXEClient",
+        **_file_options(boot),
+    }
+    asked = read_suboptions(question.packet.options.get(Option.VENDOR_SPECIFIC, b"")).get(PXE_BOOT_ITEM)
+    if asked is not None and question.firmware is Firmware.BIOS:
+        options[Option.VENDOR_SPECIFIC] = bytes((PXE_BOOT_ITEM, len(asked))) + asked + b"\xff"
+    return _boot_only(question, options, boot, boot.server, broadcast=False)
+
+
+def _boot_only(
+    question: Question, options: dict[int, bytes], boot: BootFile | None, server: IPv4Address, *, broadcast: bool
+) -> tuple[Reply, str]:
+    _echo(question, options, Option.CLIENT_UUID)
+    _echo(question, options, Option.CLIENT_ID)
+    options, left_out = _fitted(question, options)
+    payload = _payload(
+        question,
+        options,
+        ciaddr=NOWHERE if broadcast else question.ciaddr,
+        siaddr=server,
+        file=boot.name.encode() if boot is not None else b"",
     )
-    return _addressed(question, address, payload), note
+    if question.packet.giaddr != NOWHERE:
+        return Reply(payload, Via.RELAY, question.packet.giaddr, SERVER_PORT), _left_out(question, left_out)
+    if broadcast or question.ciaddr == NOWHERE:
+        # It has no address of ours to be reached at.
+        return Reply(payload, Via.BROADCAST, EVERYONE, CLIENT_PORT), _left_out(question, left_out)
+    return Reply(payload, Via.ADDRESS, question.ciaddr, CLIENT_PORT), _left_out(question, left_out)
+
+
+def _left_out(question: Question, codes: list[int]) -> str:
+    if not codes:
+        return ""
+    return f"; options {', '.join(map(str, codes))} left out, it takes {question.max_size} bytes"
 
 
 def _addressed(question: Question, address: IPv4Address, payload: bytes) -> Reply:
@@ -167,11 +223,7 @@ def _network(subnet: Subnet, host_name: str) -> dict[int, bytes]:
 
 
 def _boot(question: Question, boot: BootFile) -> dict[int, bytes]:
-    options: dict[int, bytes] = {
-        # Terminated, because old ROMs copy it as a C string.
-        Option.BOOT_FILE_NAME: boot.name.encode() + b"\0",
-        Option.TFTP_SERVER_NAME: str(boot.server).encode(),
-    }
+    options = _file_options(boot)
     match question.client:
         case Client.PXE:
             options[Option.VENDOR_CLASS] = b"PXEClient"
@@ -184,6 +236,14 @@ def _boot(question: Question, boot: BootFile) -> dict[int, bytes]:
             options[Option.IPXE] = IPXE_NO_PROXY
     _echo(question, options, Option.CLIENT_UUID)
     return options
+
+
+def _file_options(boot: BootFile) -> dict[int, bytes]:
+    return {
+        # Terminated, because old ROMs copy it as a C string.
+        Option.BOOT_FILE_NAME: boot.name.encode() + b"\0",
+        Option.TFTP_SERVER_NAME: str(boot.server).encode(),
+    }
 
 
 def _echo(question: Question, options: dict[int, bytes], option: Option) -> None:

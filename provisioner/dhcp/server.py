@@ -1,40 +1,54 @@
-"""Sockets around ``respond``: receive, decide, commit the effects, send, tell the observer.
+"""The loop around ``respond``: receive, decide, commit the effects, send, tell the observer.
 
-One UDP socket an interface, bound to its device, so that a packet's wire is known and the answer leaves by it; one
-packet socket beside it for clients that cannot answer ARP yet. One thread, one epoll loop, no lock: an answer
-takes some fifty microseconds, and nothing in the loop waits for a disk or another process.
+One thread, one epoll loop, no lock: an answer takes some fifty microseconds, and nothing in the loop waits for a
+disk or another process. A lease that must be on disk before its ACK goes to the lease writer's thread. The answer
+is sent when it comes back, and those who have reservations are served meanwhile.
 """
 
 import selectors
 import socket
-import struct
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
-from pathlib import Path
 
 import structlog
 
-from provisioner.dhcp.frame import udp_frame
-from provisioner.dhcp.leases import Effect, HeldBack, HoldBack, Sight
-from provisioner.dhcp.reply import SERVER_PORT, Reply, Via
-from provisioner.dhcp.respond import Context, Decision, Mode, handle
-from provisioner.domain.errors import Refused
+from provisioner.dhcp import conflict
+from provisioner.dhcp.counting import Counters
+from provisioner.dhcp.decision import Cause, Context, Decision, Mode
+from provisioner.dhcp.lease_file import LeaseFile, LeaseWriter
+from provisioner.dhcp.leases import (
+    QUARANTINED_FOR,
+    SECOND,
+    Bucket,
+    HeldBack,
+    HoldBack,
+    Lease,
+    LeaseBook,
+    LeaseState,
+    Put,
+    Sight,
+)
+from provisioner.dhcp.reply import SERVER_PORT
+from provisioner.dhcp.respond import handle
+from provisioner.dhcp.wire import Datagram, Wire
 from provisioner.domain.events import Event, Kind
+from provisioner.domain.mac import Mac
 from provisioner.domain.ports import Observer, SnapshotSource
 
 log = structlog.get_logger(__name__)
 
-_PKTINFO = struct.Struct("@i4s4s")
-_IP_PKTINFO = 8
-"""From <linux/in.h>; the socket module has no name for it."""
-_LARGEST = 4096
-_BURST = 64
-"""Datagrams read from one socket before the others get their turn."""
-_RECEIVE_BUFFER = 4 << 20
-"""Some 3,000 DISCOVERs: a whole room that is powered on at once waits here, not in the clients' back-off."""
+_BURST = 256
+"""Datagrams read from one socket before the others get their turn; within a burst the listed are answered first."""
+_CHADDR = slice(28, 34)
+_PROBED_FOR = 3 * SECOND
+"""How long after an offer an answer to our ARP probe counts against it."""
+_CLOCK_STEP = 5 * SECOND
+"""A wall clock that moves more than this beside the monotonic one was set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +60,34 @@ class Served:
     mode: Mode = Mode.AUTHORITATIVE
 
 
-@dataclass(slots=True)
-class Counters:
-    """What the loop has done since it started."""
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much unlisted clients may ask of us, so that a storm of them starves nobody who is listed."""
 
-    received: int = 0
-    sent: int = 0
-    ignored: int = 0
-    faults: int = 0
-    """Datagrams whose handling raised, or whose answer could not be sent."""
+    newcomers: tuple[float, float] = (50, 500)
+    """Clients without a lease that start on one interface: a second, and at once."""
+    unlisted: tuple[float, float] = (1000, 5000)
+    """Packets of unlisted clients that are looked at: a second, and at once. The others are counted only."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A decision on its way out."""
+
+    wire: Wire
+    sock: socket.socket
+    decision: Decision
+    now: int
+    undo: tuple[tuple[Lease, Lease | None], ...] = ()
+    """Leases put, and what they replaced."""
 
 
 class DhcpServer:
     """Serves DHCP on several interfaces. ``run`` blocks until ``stop``, which any thread or signal may call.
 
-    ``clock``: UTC microseconds. ``others``: our addresses beyond the served ones. Raises Refused from the
-    constructor when an interface cannot be served, naming interface and remedy; no socket is left open then.
+    ``clock``: UTC microseconds; ``steady``: the same unit, never set. ``others``: our addresses beyond the served
+    ones. ``lease_file``: without one nobody gets an address of a pool. Raises Refused from the constructor when an
+    interface cannot be served, naming interface and remedy; no socket is left open then.
     """
 
     def __init__(
@@ -75,27 +101,32 @@ class DhcpServer:
         http_port: int = 80,
         others: Iterable[IPv4Address] = (),
         port: int = SERVER_PORT,
+        lease_file: LeaseFile | None = None,
+        pace: Pace | None = None,
+        steady: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000,
     ) -> None:
         self.counters = Counters()
+        pace = pace or Pace()
         self._snapshots = snapshots
         self._observer = observer
-        self._clock = clock
+        self._clock, self._steady = clock, steady
+        self._offset = clock() - steady()
         self._held_back = HeldBack()
+        self._book = LeaseBook(lease_file.load() if lease_file is not None else (), pace.newcomers)
+        self._probed: dict[IPv4Address, tuple[Mac, int]] = {}
         self._selector = selectors.DefaultSelector()
         self._stopping = threading.Event()
         self._wake, self._waker = socket.socketpair()
+        self._wake.setblocking(False)
+        self._waker.setblocking(False)
         self._selector.register(self._wake, selectors.EVENT_READ)
+        self._writer: LeaseWriter | None = None
         ours = frozenset((*others, *(served.address for served in interfaces)))
         with ExitStack() as undo:
             undo.callback(self._close)
             for served in interfaces:
                 if served.mode is Mode.OFF:
                     continue
-                if served.mode is Mode.PROXY:
-                    raise Refused(
-                        f"dhcp = 'proxy' on {served.name}: only the authoritative and off modes are served",
-                        "let Provisioner be the segment's DHCP server, or set dhcp = 'off'",
-                    )
                 context = Context(
                     served.name,
                     served.address,
@@ -103,69 +134,205 @@ class DhcpServer:
                     mode=served.mode,
                     loaders=loaders,
                     http_port=http_port,
+                    leases=self._book,
                 )
-                wire = _Wire(context, port)
-                self._selector.register(wire.udp, selectors.EVENT_READ, wire)
+                self._register(_Serving(Wire(context, port), Bucket(*pace.unlisted)))
             undo.pop_all()
+        if lease_file is not None:
+            self._writer = LeaseWriter(lease_file, self._wake_up)
 
     def run(self) -> None:
         """Answer until ``stop``; then close the sockets."""
         try:
             while not self._stopping.is_set():
                 for key, _ in self._selector.select():
-                    if isinstance(key.data, _Wire):
-                        self._drain(key.data)
+                    self._ready(key.fileobj, key.data)
         finally:
             self._close()
 
     def stop(self) -> None:
-        """End ``run`` after the datagram in hand. Safe to call more than once."""
+        """End ``run`` after the datagrams in hand. Safe to call more than once."""
         self._stopping.set()
-        try:
-            self._waker.send(b"\0")
-        except OSError:
-            return  # run() has closed it already
+        self._wake_up()
 
-    def _drain(self, wire: "_Wire") -> None:
+    def lease_counts(self) -> Mapping[str, int]:
+        """The pools' addresses by state, for the metrics."""
+        now = self._clock()
+        return Counter(
+            lease.state.name.lower() if lease.until > now else "ended" for lease in self._book.snapshot()
+        )
+
+    def _register(self, serving: "_Serving") -> None:
+        wire = serving.wire
+        for sock in (wire.udp, wire.boot, wire.arp):
+            if sock is not None:
+                self._selector.register(sock, selectors.EVENT_READ, serving)
+
+    def _wake_up(self) -> None:
+        # Full: it will wake up anyway. Closed: run() has ended already.
+        with suppress(OSError):
+            self._waker.send(b"\0")
+
+    def _ready(self, sock: object, serving: "_Serving | None") -> None:
+        if serving is None:
+            with suppress(BlockingIOError):
+                self._wake.recv(4096)
+            self._finish()
+        elif sock is serving.wire.arp:
+            self._hear(serving.wire)
+        elif isinstance(sock, socket.socket):
+            self._drain(serving, sock)
+
+    def _drain(self, serving: "_Serving", sock: socket.socket) -> None:
+        """Read a burst, then answer it: the listed first, of the others as many as their pace allows."""
+        now = self._moment()
+        wire = serving.wire
+        unlisted: list[Datagram] = []
         for _ in range(_BURST):
             if self._stopping.is_set():
                 return
             try:
-                data, unicast = wire.receive()
+                datagram = wire.receive(sock)
             except BlockingIOError:
-                return
+                break
             except OSError as fault:
                 # The interface went down (ENETDOWN); it serves again when it is back.
                 self._fault(wire.context, fault, "could not receive")
-                return
-            self.counters.received += 1
-            try:
-                self._serve(wire, data, unicast)
-            except Exception as fault:
-                # Whatever one datagram does, the next client is still served.
-                self._fault(wire.context, fault, f"could not answer a datagram of {len(data)} bytes")
+                break
+            with self._guarded(wire.context, datagram):
+                mac = datagram[0][_CHADDR]
+                if mac in self._snapshots.inventory.macs or self._book.knows(mac):
+                    self._serve(wire, sock, datagram, now)
+                elif serving.unlisted.take(now):
+                    unlisted.append(datagram)
+                else:
+                    self.counters.decisions[wire.context.interface, Kind.DHCP_IGNORED, Cause.SHED] += 1
+        for datagram in unlisted:
+            with self._guarded(wire.context, datagram):
+                self._serve(wire, sock, datagram, now)
 
-    def _serve(self, wire: "_Wire", data: bytes, unicast: bool) -> None:
-        now = self._clock()
+    @contextmanager
+    def _guarded(self, context: Context, datagram: Datagram) -> Iterator[None]:
+        """Whatever one datagram does, the next client is still served."""
+        try:
+            yield
+        except Exception as fault:
+            self._fault(context, fault, f"could not answer a datagram of {len(datagram[0])} bytes")
+
+    def _serve(self, wire: Wire, sock: socket.socket, datagram: Datagram, now: int) -> None:
+        data, unicast, port = datagram
         context = wire.context
         if held_back := self._held_back.current(now):
             context = replace(context, held_back=held_back)
-        decision = handle(data, self._snapshots.inventory, context, now, unicast=unicast)
-        self._commit(decision.effects)
-        if decision.reply is not None:
-            wire.send(decision.reply)
-            self.counters.sent += 1
-        else:
-            self.counters.ignored += 1
-        self._observer.observe(_event(decision, context, now))
-
-    def _commit(self, effects: Iterable[Effect]) -> None:
-        for effect in effects:
+        boot_port = port if sock is wire.boot else None
+        decision = handle(data, self._snapshots.inventory, context, now, unicast=unicast, boot_port=boot_port)
+        answer = _Answer(wire, sock, decision, now)
+        if not decision.effects:
+            self._send(answer)
+            return
+        durable: list[Lease] = []
+        undo: list[tuple[Lease, Lease | None]] = []
+        for effect in decision.effects:
             match effect:
                 case Sight():
                     self._observer.sight(effect.sighting)
                 case HoldBack():
                     self._held_back.add(effect)
+                case Put():
+                    undo.append((effect.lease, self._book.put(effect.lease)))
+                    if effect.durable:
+                        durable.append(effect.lease)
+                    elif effect.lease.state is LeaseState.OFFERED:
+                        self._probe(wire, data, effect.lease, now)
+        if not durable:
+            self._send(answer)
+            return
+        answer = replace(answer, undo=tuple(undo))
+        if self._writer is None or not self._writer.submit(durable, answer):
+            self._not_durable(answer, "no lease file is open" if self._writer is None else "too many wait for it")
+
+    def _finish(self) -> None:
+        """Send what the lease writer has made durable."""
+        for ticket, why in self._writer.finished() if self._writer is not None else ():
+            if not isinstance(ticket, _Answer):
+                continue
+            try:
+                if why:
+                    self._not_durable(ticket, why)
+                else:
+                    self._send(ticket)
+            except Exception as fault:
+                self._fault(ticket.wire.context, fault, "could not send an answer")
+
+    def _not_durable(self, answer: _Answer, why: str) -> None:
+        for lease, before in reversed(answer.undo):
+            if self._book.get(lease.address) is lease:
+                self._book.take_back(lease.address, before)
+        refused = replace(
+            answer.decision,
+            reply=None,
+            kind=Kind.DHCP_IGNORED,
+            cause=Cause.NOT_DURABLE,
+            phase=None,
+            reason=f"{answer.decision.reason}; not answered, the lease cannot be written ({why}); "
+            "machines with reservations are served; free space on data_dir or mend leases.db",
+        )
+        self._send(replace(answer, decision=refused))
+
+    def _send(self, answer: _Answer) -> None:
+        decision, context = answer.decision, answer.wire.context
+        if decision.reply is not None:
+            answer.wire.send(decision.reply, answer.sock)
+        self.counters.decisions[context.interface, decision.kind, decision.cause] += 1
+        self._observer.observe(_event(decision, context, answer.now))
+
+    def _probe(self, wire: Wire, data: bytes, lease: Lease, now: int) -> None:
+        """Ask the wire about an address that was just offered; ``_hear`` hears who has it."""
+        if any(data[24:28]):
+            return  # behind a relay: no ARP goes there
+        if len(self._probed) > 1000:
+            self._probed = {a: entry for a, entry in self._probed.items() if entry[1] > now}
+        self._probed[lease.address] = (lease.mac, now + _PROBED_FOR)
+        # A probe that cannot be sent must not cost the client its offer.
+        with suppress(OSError):
+            wire.probe(lease.address)
+
+    def _hear(self, wire: Wire) -> None:
+        now = self._moment()
+        for _ in range(_BURST):
+            try:
+                claimed = conflict.claim(wire.arp.recv(128))
+            except OSError:
+                return
+            if claimed is None or (probed := self._probed.get(claimed[0])) is None:
+                continue
+            address, holder = claimed
+            mac, until = probed
+            if holder == mac or now > until:
+                continue
+            del self._probed[address]
+            lease = Lease(address, mac, LeaseState.QUARANTINED, now + QUARANTINED_FOR)
+            self._book.put(lease)
+            self.counters.conflicts += 1
+            if self._writer is not None:
+                self._writer.submit([lease], None)
+            why = f"offered {address}, but {holder} answers on it; not given out for {QUARANTINED_FOR // SECOND} s"
+            data = {"interface": wire.context.interface, "holder": str(holder)}
+            self._observer.observe(Event(Kind.DHCP_DECLINE, why, now, None, mac, None, "dhcp", data))
+
+    def _moment(self) -> int:
+        """Now. When the clock was set meanwhile, what was left of every lease is still left."""
+        now, steady = self._clock(), self._steady()
+        stepped = now - steady - self._offset
+        if abs(stepped) > _CLOCK_STEP:
+            self._offset += stepped
+            self._book.shift(stepped)
+            if self._writer is not None:
+                self._writer.submit(self._book.snapshot(), None)
+            why = f"the clock was set by {stepped / SECOND:.0f} s; leases keep the time that they had left"
+            log.warning("dhcp: " + why)
+            self._observer.observe(Event(Kind.SERVICE, why, now, actor="dhcp"))
+        return now
 
     def _fault(self, context: Context, fault: Exception, what: str) -> None:
         self.counters.faults += 1
@@ -174,89 +341,30 @@ class DhcpServer:
         self._observer.observe(Event(Kind.SERVICE, message, self._clock(), actor="dhcp"))
 
     def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
         for key in list(self._selector.get_map().values()) if self._selector.get_map() else []:
-            if isinstance(key.data, _Wire):
-                key.data.close()
+            if isinstance(key.data, _Serving):
+                key.data.wire.close()
         self._selector.close()
         self._wake.close()
         self._waker.close()
 
 
-class _Wire:
-    """The sockets of one interface."""
+@dataclass(slots=True)
+class _Serving:
+    """A wire, and how many more unlisted packets on it are looked at."""
 
-    def __init__(self, context: Context, port: int) -> None:
-        name = context.interface
-        self._port = port
-        try:
-            self.context = replace(context, ifindex=socket.if_nametoindex(name))
-        except OSError:
-            raise Refused(f"interface {name} does not exist", "`ip link` lists those that do") from None
-        with ExitStack() as undo:
-            try:
-                self.udp = undo.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-                self.udp.setblocking(False)
-                # No SO_REUSEADDR: with it a second server on the port would silently take every other packet.
-                self.udp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name.encode())
-                self.udp.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-                self.udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-                self.udp.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-                # Broadcasts reach no other bind; the device, not the address, keeps this socket to its wire.
-                self.udp.bind(("0.0.0.0", port))  # noqa: S104
-                # Protocol 0: this socket sends and never receives.
-                self._link = undo.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
-                self._link.bind((name, 0))
-            except PermissionError:
-                raise Refused(
-                    f"DHCP on {name} needs the right to use port {port} and packet sockets",
-                    "run as root, or with the capabilities CAP_NET_BIND_SERVICE and CAP_NET_RAW",
-                ) from None
-            except OSError as fault:
-                raise Refused(
-                    f"UDP port {port} on {name} cannot be used: {fault.strerror}",
-                    f"if another DHCP server runs here, stop it: `ss -lunp sport = :{port}`",
-                ) from fault
-            undo.pop_all()
-        self._mac = bytes.fromhex(Path(f"/sys/class/net/{name}/address").read_text().strip().replace(":", ""))
-
-    def receive(self) -> tuple[bytes, bool]:
-        """A datagram, and whether it was sent to our own address."""
-        data, control, _, _ = self.udp.recvmsg(_LARGEST, socket.CMSG_SPACE(_PKTINFO.size))
-        for level, kind, value in control:
-            if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
-                _, _, destination = _PKTINFO.unpack(value[: _PKTINFO.size])
-                return data, destination == self.context.address.packed
-        return data, False
-
-    def send(self, reply: Reply) -> None:
-        """Out by this interface, from our address on it."""
-        context = self.context
-        if reply.via is Via.LINK and reply.mac is not None:
-            frame = udp_frame(
-                reply.packet,
-                source_mac=self._mac,
-                destination_mac=reply.mac,
-                source=context.address,
-                destination=reply.address,
-                source_port=self._port,
-                destination_port=reply.port,
-            )
-            self._link.send(frame)
-            return
-        from_here = _PKTINFO.pack(context.ifindex, context.address.packed, bytes(4))
-        self.udp.sendmsg(
-            [reply.packet], [(socket.IPPROTO_IP, _IP_PKTINFO, from_here)], 0, (str(reply.address), reply.port)
-        )
-
-    def close(self) -> None:
-        self.udp.close()
-        self._link.close()
+    wire: Wire
+    unlisted: Bucket
 
 
 def _event(decision: Decision, context: Context, now: int) -> Event:
     data: dict[str, str] = {"interface": context.interface}
     if decision.firmware is not None:
         data["firmware"] = decision.firmware
+    if decision.switch_port:
+        data["switch_port"] = decision.switch_port
     return Event(
         decision.kind, decision.reason, now, decision.machine_id, decision.mac, decision.phase, "dhcp", data
     )

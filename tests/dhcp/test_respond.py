@@ -379,8 +379,11 @@ def test_two_nics_that_boot_at_once_never_share_an_address() -> None:
     ("policy", "says"),
     [
         (UnknownPolicy.IGNORE, "unknown MAC; subnet 10.98.0.0/24 ignores such machines; `provisioner machine add"),
-        (UnknownPolicy.ADDRESS, "gives an address only, but only reserved addresses are given out"),
-        (UnknownPolicy.ENROL, "discovers hardware, but only reserved addresses are given out"),
+        (
+            UnknownPolicy.ADDRESS,
+            "gives an address only, but the subnet has no pool; `provisioner subnet set 10.98.0.0/24 --pool",
+        ),
+        (UnknownPolicy.ENROL, "discovers hardware, but the subnet has no pool;"),
     ],
 )
 def test_a_stranger_is_sighted_and_the_silence_explained(policy: UnknownPolicy, says: str) -> None:
@@ -408,11 +411,10 @@ def test_a_retired_machine_gets_nothing() -> None:
         assert decision.machine_id == NODE.id
 
 
-@pytest.mark.parametrize("mode", [Mode.PROXY, Mode.OFF])
-def test_without_authority_there_is_no_answer(mode: Mode) -> None:
-    decision, reply = ask(SYSTEM, context=replace(CONTEXT, mode=mode))
+def test_an_interface_that_is_off_gives_no_answer() -> None:
+    decision, reply = ask(SYSTEM, context=replace(CONTEXT, mode=Mode.OFF))
     assert reply is None
-    assert decision.reason == f"ignored: DHCP is {mode} on br0"
+    assert decision.reason == "ignored: DHCP is off on br0"
 
 
 @pytest.mark.parametrize(

@@ -386,7 +386,6 @@ def refusal(*interfaces: Served, port: int) -> str:
 def test_what_cannot_be_served_is_refused_with_a_remedy() -> None:
     home = IPv4Address("127.0.0.1")
     assert "interface none0 does not exist; `ip link` lists" in refusal(Served("none0", home), port=0)
-    assert "dhcp = 'proxy' on lo" in refusal(Served("lo", home, Mode.PROXY), port=0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 0))
         taken = other.getsockname()[1]

@@ -1,0 +1,140 @@
+"""Leases on disk: a SQLite file of their own, so that an import of 10,000 rows delays no ACK.
+
+``LeaseWriter`` writes in a thread what the packet loop hands it, everything that waits in one transaction (WAL,
+synchronous=FULL: on disk when ``commit`` returns), and tells the loop which of it is durable.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Self
+
+from provisioner.dhcp.leases import Lease, LeaseState
+from provisioner.domain.errors import Refused
+from provisioner.domain.mac import Mac
+
+_BUSY_SECONDS = 2.0
+"""How long a commit waits for a file that somebody else has locked. Clients ask again within about four."""
+_WAITING = 10_000
+"""Leases that may wait for the disk; more are refused, since their clients have given up by then."""
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS leases (
+    address INTEGER PRIMARY KEY,
+    mac BLOB NOT NULL,
+    state INTEGER NOT NULL,
+    until INTEGER NOT NULL
+) STRICT
+"""
+_PUT = "INSERT OR REPLACE INTO leases (address, mac, state, until) VALUES (?, ?, ?, ?)"
+
+
+class NotWritten(Exception):
+    """The leases are not on disk; ``str()`` says why."""
+
+
+class LeaseFile:
+    """One open lease file. Used by one thread at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open or make the file. Raises Refused, naming it, when it is no lease file or cannot be written."""
+        try:
+            connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute(_SCHEMA)
+            except sqlite3.Error:
+                connection.close()
+                raise
+        except sqlite3.Error as error:
+            raise Refused(
+                f"lease file {path} cannot be used: {error}",
+                "free space or mend its rights; if it is damaged, move it away: who renews is recorded anew",
+            ) from error
+        return cls(connection)
+
+    def load(self) -> list[Lease]:
+        """All leases. Rows that nobody could have written are left out."""
+        rows = self._connection.execute("SELECT address, mac, state, until FROM leases").fetchall()
+        known = frozenset(LeaseState)
+        return [
+            Lease(IPv4Address(address), Mac(mac), LeaseState(state), until)
+            for address, mac, state, until in rows
+            if state in known and len(mac) == 6 and 0 <= address < 1 << 32
+        ]
+
+    def write(self, leases: Iterable[Lease]) -> None:
+        """Put these on disk, all or none. Raises NotWritten."""
+        rows = [(int(lease.address), bytes(lease.mac), int(lease.state), lease.until) for lease in leases]
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(_PUT, rows)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise NotWritten(str(error)) from error
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class LeaseWriter:
+    """Writes leases in groups. ``wake`` is called from its thread when ``finished`` has something to tell."""
+
+    def __init__(self, file: LeaseFile, wake: Callable[[], None]) -> None:
+        self._file = file
+        self._wake = wake
+        self._ready = threading.Condition()
+        self._waiting: list[tuple[Sequence[Lease], object]] = []
+        self._done: list[tuple[object, str]] = []
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="lease writer")
+        self._thread.start()
+
+    def submit(self, leases: Sequence[Lease], ticket: object) -> bool:
+        """Write these; ``finished`` returns the ticket. False when too many wait already."""
+        with self._ready:
+            if len(self._waiting) >= _WAITING or self._closed:
+                return False
+            self._waiting.append((leases, ticket))
+            self._ready.notify()
+        return True
+
+    def finished(self) -> list[tuple[object, str]]:
+        """Tickets since the last call, each with '' when its leases are on disk, else with the reason."""
+        with self._ready:
+            done, self._done = self._done, []
+        return done
+
+    def close(self) -> None:
+        """Write what waits, then close the file."""
+        with self._ready:
+            self._closed = True
+            self._ready.notify()
+        self._thread.join()
+        self._file.close()
+
+    def _run(self) -> None:
+        while True:
+            with self._ready:
+                while not self._waiting and not self._closed:
+                    self._ready.wait()
+                group, self._waiting = self._waiting, []
+            if not group:
+                return
+            try:
+                # The last of several leases of one address is the one that counts: their order is kept.
+                self._file.write(lease for leases, _ in group for lease in leases)
+                why = ""
+            except NotWritten as fault:
+                why = str(fault)
+            with self._ready:
+                self._done += [(ticket, why) for _, ticket in group]
+            self._wake()
