@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 
 from provisioner.actions import arm, power
+from provisioner.actions import images as image_jobs
 from provisioner.actions.replay import replay
 from provisioner.dhcp.lease_file import LeaseFile
 from provisioner.dhcp.respond import Mode
@@ -139,6 +140,8 @@ def web(settings: Settings, stop: threading.Event) -> None:
             clock=clock,
             neighbour=neighbour,
             loaders=settings.loaders,
+            images=house.library,
+            role_images=house.role_images,
             roles=house.role_names,
             arm_hours=settings.arm_hours,
             wires=tuple((wire.name, address_of(wire)) for wire in settings.wires),

@@ -5,7 +5,15 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 import provisioner
@@ -78,7 +86,7 @@ class Settings(BaseSettings):
     interfaces: tuple[InterfaceSettings, ...] = ()
     people: Listen = Listen(listen="0.0.0.0:8080")
     machines: Listen = Listen()
-    images: Listen = Listen()
+    images: ImagesSettings = ImagesSettings()
     tftp: TftpSettings = TftpSettings()
     dhcp: DhcpSettings = DhcpSettings()
     log: LogSettings = LogSettings()

@@ -1,6 +1,8 @@
 """Puts the parts together: adapters from storage, boot, images and bmc, handed to actions and apps."""
 
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import TracebackType
@@ -9,11 +11,14 @@ from typing import Self
 from sqlalchemy import Engine
 
 from provisioner.actions import power
+from provisioner.actions.images import RoleImage
 from provisioner.bmc.pool import WorkerPool
 from provisioner.boot.compile import RoleCompiler
 from provisioner.boot.roles import RoleFolder
 from provisioner.domain.errors import Refused, StoreUnavailable
 from provisioner.domain.records import Job
+from provisioner.images.fetch import Fetcher, Source
+from provisioner.images.library import Library
 from provisioner.images.store import ImageStore
 from provisioner.settings import Settings
 from provisioner.storage.database import migrate, open_engine
@@ -69,6 +74,24 @@ class House:
     @cached_property
     def images(self) -> ImageStore:
         return ImageStore(self.settings.data_dir / "images")
+
+    @cached_property
+    def library(self) -> Library:
+        sources = self.settings.images.sources
+        named = (("flatcar", sources.flatcar), ("fedora-coreos", sources.fedora_coreos))
+        return Library(
+            self.images,
+            Fetcher(self.images, {name: Source(it.url, it.keyring, it.fingerprints) for name, it in named}),
+        )
+
+    def role_images(self) -> Sequence[RoleImage]:
+        """Which image each role is compiled with; a role that cannot be read uses none."""
+        found = []
+        for name in self.roles.names():
+            with suppress(Refused):
+                settings = self.roles.get(name).settings
+                found.append((name, settings.image, settings.image_version))
+        return found
 
     @cached_property
     def compiler(self) -> RoleCompiler:

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,11 @@ def actor() -> str:
 def now() -> int:
     """UTC microseconds."""
     return time.time_ns() // 1000
+
+
+def moment(at: int | None) -> str:
+    """UTC microseconds as people and programs read them (RFC 3339); None: empty."""
+    return datetime.fromtimestamp(at // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else ""
 
 
 def say(text: str) -> None:

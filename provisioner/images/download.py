@@ -24,7 +24,7 @@ TRIES = 5
 """In a row without a single new byte."""
 SMALL = 8 << 20
 """Bytes; release documents are kilobytes."""
-_TIMEOUT = httpx.Timeout(60.0, connect=15.0)
+_TIMEOUT = httpx.Timeout(20.0, connect=10.0)
 _PAUSE = 0.5
 """Seconds before a second try; doubled with each further one."""
 
@@ -93,6 +93,8 @@ class Downloads:
                 tries = 1 if grown else tries + 1
                 if tries >= TRIES:
                     raise _unreachable(file.url, error) from error
+                with self._lock:
+                    self._tell()  # Whoever wants it to end says so here, also when nothing arrives.
                 if self._stop.wait(self._pause * 2 ** (tries - 1)):
                     return
         if not self._stop.is_set():
@@ -135,7 +137,10 @@ class Downloads:
             if now - self._told < 0.2 and done < total:
                 return
             self._told = now
-            self._progress(sum(self._done.values()), sum(self._total.values()))
+            self._tell()
+
+    def _tell(self) -> None:
+        self._progress(sum(self._done.values()), sum(self._total.values()))
 
     def __enter__(self) -> "Downloads":
         return self

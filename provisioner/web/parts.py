@@ -1,6 +1,6 @@
 """What both web apps are given by wiring."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import IPAddress
 from provisioner.domain.ports import Compiler, Journal, Observer, SnapshotSource, Store
+from provisioner.images.library import Library
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,9 @@ class Parts:
     neighbour: Callable[[IPAddress], Mac | None]
     """The MAC that the kernel's neighbour table shows for an address on our wire."""
     loaders: Path
+    images: Library
+    role_images: Callable[[], Sequence[tuple[str, str, str]]] = tuple
+    """Role name, its image, and the version it is pinned to (empty: the newest)."""
     roles: Callable[[], frozenset[str]] = frozenset
     """Names of the roles that exist."""
     arm_hours: float = 24

@@ -14,6 +14,7 @@ from provisioner.web import auth, pages, problems
 from provisioner.web.api.allocations import Allocations
 from provisioner.web.api.bmcs import Bmcs
 from provisioner.web.api.events import Events
+from provisioner.web.api.images import Images
 from provisioner.web.api.jobs import Jobs
 from provisioner.web.api.machines import Machines
 from provisioner.web.api.people import Tokens, Users
@@ -46,6 +47,7 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
         responses={"default": _PROBLEM, 422: _PROBLEM},
     )
     machines, slots, subnets, bmcs = Machines(parts), Slots(parts), Subnets(parts), Bmcs(parts)
+    images = Images(parts)
     events, jobs, allocations = Events(parts), Jobs(parts), Allocations(parts)
     users, tokens, roles, health = Users(parts), Tokens(parts), Roles(parts), Health(parts)
     api = _Routes()
@@ -82,6 +84,12 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
     api.add("GET", "/bmcs/{ref}", bmcs.one)
     api.add("PATCH", "/bmcs/{ref}", bmcs.change)
     api.add("DELETE", "/bmcs/{ref}", bmcs.remove, 204)
+
+    api.add("GET", "/images", images.all)
+    api.add("POST", "/images/fetch", images.fetch, 202)
+    api.add("GET", "/images/{name}/{version}", images.one)
+    api.add("POST", "/images/{name}/{version}/verify", images.verify, 202)
+    api.add("DELETE", "/images/{name}/{version}", images.remove, 204)
 
     api.add("GET", "/roles", roles.all)
     api.add("POST", "/allocations/plan", allocations.plan)

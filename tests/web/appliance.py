@@ -22,6 +22,9 @@ from provisioner.domain.machine import Machine
 from provisioner.domain.ports import Transaction
 from provisioner.domain.records import User
 from provisioner.domain.tokens import install_token, machine_token
+from provisioner.images.fetch import Fetcher
+from provisioner.images.library import Library
+from provisioner.images.store import ImageStore
 from provisioner.storage.database import migrate, open_engine
 from provisioner.storage.secrets import Keyring
 from provisioner.storage.store import SqlStore
@@ -221,6 +224,8 @@ def make_appliance(tmp_path: Path, create_app: Callable[[Parts], Any] = create_m
     (tmp_path / "secret.txt").write_text("outside")
     (loaders / "link.efi").symlink_to(tmp_path / "secret.txt")
 
+    images = ImageStore(tmp_path / "images", clock)
+
     def neighbour(ip: object) -> Mac | None:
         mac = neighbours.get(str(ip))
         return Mac.parse(mac) if mac else None
@@ -235,6 +240,8 @@ def make_appliance(tmp_path: Path, create_app: Callable[[Parts], Any] = create_m
         clock=clock,
         neighbour=neighbour,
         loaders=loaders,
+        images=Library(images, Fetcher(images, {})),
+        role_images=lambda: [("simple", "flatcar", "")],
         roles=lambda: frozenset({"simple", "worker"}),
         wires=(("lo", IPv4Address("127.0.0.1")),),
     )

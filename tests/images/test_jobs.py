@@ -1,0 +1,118 @@
+"""What the API asks for, carried out as the images service does: with progress, to an end that is told."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from provisioner.actions import images
+from provisioner.domain.records import Job
+from provisioner.images.download import Downloads
+from provisioner.images.fetch import Fetcher, Source
+from provisioner.images.library import Library
+from provisioner.images.store import ImageStore
+from provisioner.storage.store import SqlStore
+from tests.actions.opening import NOW, open_store
+from tests.images.mirror import Mirror, Signer, flatcar, mirror
+from tests.images.publisher import KERNEL
+
+
+class Clock:
+    """Three seconds pass between two looks, so that progress is told each time."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> int:
+        self.now += 3_000_000
+        return self.now
+
+
+@pytest.fixture(scope="module")
+def signer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signer]:
+    made = Signer.make(tmp_path_factory.mktemp("gpg") / "home")
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def origin() -> Iterator[Mirror]:
+    with mirror() as made:
+        yield made
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SqlStore:
+    return open_store(tmp_path)
+
+
+@pytest.fixture
+def library(tmp_path: Path, origin: Mirror, signer: Signer) -> Library:
+    held = ImageStore(tmp_path / "images")
+    source = Source(origin.url, signer.armored)
+    return Library(held, Fetcher(held, {"flatcar": source}, lambda told: Downloads(told, pause=0.001)))
+
+
+def ask(store: SqlStore, version: str = "") -> Job:
+    return images.enqueue_fetch(
+        store, "flatcar", name="", stream="stable", version=version, arch="amd64", actor="user:ada", now=NOW
+    )
+
+
+def stored(store: SqlStore, job: Job) -> Job:
+    with store.reading() as tx:
+        return tx.jobs.get(str(job.id))
+
+
+def test_a_fetch_ends_done_with_what_was_proven(
+    tmp_path: Path, store: SqlStore, library: Library, origin: Mirror, signer: Signer
+) -> None:
+    flatcar(origin, tmp_path / "release", signer)
+    job = ask(store)
+    images.work(store, library, Clock(), threading.Event())
+    ended = stored(store, job)
+    said = "image flatcar 3815.2.0 fetched, signatures and digests are good"
+    assert (ended.state, ended.result["image"]["said"]) == ("done", said)
+    assert ended.done == ended.total > 100, "kB"
+    with store.reading() as tx:
+        newest = tx.events.list(limit=1)[0]
+    assert (newest.message, newest.actor) == (said, "user:ada")
+    assert images.work(store, library, Clock(), threading.Event()) is None
+
+
+def test_a_fetch_that_is_refused_says_why(store: SqlStore, library: Library) -> None:
+    job = ask(store, "1.2.3")
+    images.work(store, library, Clock(), threading.Event())
+    ended = stored(store, job)
+    assert ended.state == "failed"
+    assert "/amd64-usr/1.2.3/version.txt was refused: HTTP 404" in ended.result["image"]["said"]
+
+
+def test_a_service_that_stops_gives_the_job_back_and_the_next_one_goes_on(
+    tmp_path: Path, store: SqlStore, library: Library, origin: Mirror, signer: Signer
+) -> None:
+    flatcar(origin, tmp_path / "release", signer)
+    job, stop = ask(store), threading.Event()
+    stop.set()
+    images.work(store, library, Clock(), stop)
+    assert (stored(store, job).state, library.store.list()) == ("queued", [])
+    images.work(store, library, Clock(), threading.Event())
+    assert (stored(store, job).state, library.store.get("flatcar").complete) == ("done", True)
+
+
+def test_verify_finds_what_changed_on_the_disk_and_forgets_that_it_was_good(
+    tmp_path: Path, store: SqlStore, library: Library, origin: Mirror, signer: Signer
+) -> None:
+    flatcar(origin, tmp_path / "release", signer)
+    ask(store)
+    images.work(store, library, Clock(), threading.Event())
+    assert library.store.get("flatcar").verified_at is not None
+    path = library.store.root / "flatcar" / "3815.2.0" / KERNEL
+    path.write_bytes(bytes(path.stat().st_size))
+    job = images.enqueue_verify(store, library, "flatcar", "", actor="user:ada", now=NOW + 1)
+    images.work(store, library, Clock(), threading.Event())
+    ended = stored(store, job)
+    assert ended.state == "failed"
+    assert f"{KERNEL} has sha256" in ended.result["image"]["said"]
+    assert library.store.get("flatcar").verified_at is None
