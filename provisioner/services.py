@@ -180,8 +180,26 @@ def images(settings: Settings, stop: threading.Event) -> None:
                     await sites.enter_async_context(image_server.listening(app, host, port))
                 await asyncio.to_thread(stop.wait)
 
-        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-            runner.run(serve())
+        jobs = threading.Thread(target=_image_jobs, args=(house, stop), name="image-jobs")
+        jobs.start()
+        try:
+            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                runner.run(serve())
+        finally:
+            stop.set()
+            jobs.join()
+
+
+def _image_jobs(house: House, stop: threading.Event) -> None:
+    """Fetches and verifies what the API was asked for; hashing and sockets leave Python's lock to the server."""
+    while not stop.is_set():
+        try:
+            idle = image_jobs.work(house.store, house.library, clock, stop) is None
+        except StoreUnavailable as error:
+            log.warning("database away, image jobs wait", error=str(error))
+            idle = True
+        if idle:
+            stop.wait(1.0)
 
 
 def bmc(settings: Settings, stop: threading.Event) -> None:

@@ -55,6 +55,33 @@ class TftpSettings(_Section):
     max_sessions: int = Field(default=4096, ge=1)
 
 
+class SourceSettings(_Section):
+    """A publisher: its address, its public keys (a GnuPG export), and the fingerprints that alone are believed."""
+
+    url: str
+    keyring: Path | None = None
+    fingerprints: tuple[str, ...] = ()
+
+
+class Sources(_Section):
+    """Where releases are fetched from; a mirror that keeps the publishers' layout will do."""
+
+    flatcar: SourceSettings = SourceSettings(url="https://{stream}.release.flatcar-linux.net")
+    fedora_coreos: SourceSettings = SourceSettings(url="https://builds.coreos.fedoraproject.org")
+
+    @field_validator("flatcar", "fedora_coreos", mode="before")
+    @classmethod
+    def _over_the_default(cls, value: object, info: ValidationInfo) -> object:
+        default = cls.model_fields[info.field_name or ""].default
+        return {"url": default.url, **value} if isinstance(value, dict) else value
+
+
+class ImagesSettings(Listen):
+    """The bulk files' listener, and where images come from."""
+
+    sources: Sources = Sources()
+
+
 class DhcpSettings(_Section):
     """How much unlisted clients may ask of an interface, a second in the long run; ten times that at once."""
 
