@@ -181,7 +181,7 @@ def _is_heartbeat(tx: Transaction, before: Machine, after: Machine, happening: H
 
 def _event(before: Machine, after: Machine, happening: Happening) -> Event | None:
     """The timeline's sentence, or None for a repetition."""
-    if after is before and happening.what is not What.LOG:
+    if after is before and happening.what not in (What.LOG, What.ACTIVE):
         return None
     install = after.install
     phase = install.phase if install else None
@@ -203,7 +203,10 @@ def _event(before: Machine, after: Machine, happening: Happening) -> Event | Non
         case What.FAILED:
             message = f"reported failure in phase {phase}: {happening.message or 'no reason given'}"
         case What.ACTIVE:
-            message = after.state_reason
+            # Each boot of the installed system says so: a machine that restarts by itself is worth knowing of.
+            message = (
+                after.state_reason if after is not before else "the installed system reported in again: it booted"
+            )
         case _:
             message = f"{before.state} → {after.state}: {after.state_reason}"
     actor = "appliance" if happening.what in (What.LAPSE, What.INSTALL_SCRIPT) else "machine"
