@@ -50,6 +50,8 @@ def test_the_way_through(appliance: Appliance) -> None:
         "reported the install complete",
         "the installed system reported in",
     ]
+    assert client.post(f"/m/{appliance.machine_token('node-1')}/active").status_code == 200
+    assert appliance.events("node-1")[-1].message == "the installed system reported in again: it booted"
     assert "armed → installing: install script handed out, attempt 1 of 3" in told
     asked = [event for event in appliance.seen.events if event.kind == "script.served"]
     assert asked[0].message.startswith("asked for its boot script; gets install because armed for role simple")
