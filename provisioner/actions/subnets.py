@@ -67,7 +67,8 @@ def remove_subnet(store: Store, prefix: str, *, actor: str, now: int) -> None:
 def describe(subnet: Subnet) -> str:
     """What matters of a subnet in one line."""
     dns = ", ".join(str(ip) for ip in subnet.dns)
-    return f"gateway {subnet.gateway or 'none'}, DNS {dns or 'none'}, unknown machines: {subnet.unknown}"
+    pools = "".join(f", pool {pool.first}-{pool.last}" for pool in subnet.pools)
+    return f"gateway {subnet.gateway or 'none'}, DNS {dns or 'none'}, unknown machines: {subnet.unknown}{pools}"
 
 
 def _with_fields(subnet: Subnet, fields: Mapping[str, Any]) -> Subnet:
@@ -124,7 +125,7 @@ def _range(prefix: IPNetwork, text: str) -> AddressRange:
     first, dash, last = text.partition("-")
     if not dash:
         raise InvalidValue("pools", text, "is not a range", "write it like 10.12.1.200-10.12.1.250")
-    found = AddressRange(_host_in(prefix, first, "pools"), _host_in(prefix, last, "pools"))
+    found = AddressRange(_host_in(prefix, first.strip(), "pools"), _host_in(prefix, last.strip(), "pools"))
     if int(found.first) > int(found.last):
         raise InvalidValue("pools", text, "runs backwards", "put the lower address first")
     return found

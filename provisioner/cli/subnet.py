@@ -18,6 +18,10 @@ Ntp = Annotated[str | None, typer.Option(help="Time servers, separated by commas
 Domain = Annotated[str | None, typer.Option(help="Domain name.")]
 Vlan = Annotated[str | None, typer.Option(help="VLAN id.")]
 Unknown = Annotated[str | None, typer.Option(help="Unlisted machines: ignore, address, enrol or approve.")]
+Pool = Annotated[
+    str | None,
+    typer.Option(help="Addresses for unlisted machines, FIRST-LAST, several separated by commas; '' for none."),
+]
 Lease = Annotated[int | None, typer.Option(help="Lease time in seconds.")]
 
 
@@ -30,6 +34,7 @@ def as_dict(subnet: Subnet) -> dict[str, Any]:
         "ntp": [str(ip) for ip in subnet.ntp],
         "domain": subnet.domain,
         "vlan": subnet.vlan,
+        "pools": [f"{pool.first}-{pool.last}" for pool in subnet.pools],
         "unknown": subnet.unknown.value,
         "arm": subnet.arm,
         "lease_seconds": subnet.lease_seconds,
@@ -46,10 +51,11 @@ def add(
     domain: Domain = None,
     vlan: Vlan = None,
     unknown: Unknown = None,
+    pool: Pool = None,
     lease_seconds: Lease = None,
 ) -> None:
     """Add a subnet."""
-    fields = _given(gateway, dns, ntp, domain, vlan, unknown, lease_seconds)
+    fields = _given(gateway, dns, ntp, domain, vlan, unknown, pool, lease_seconds)
     with session.house() as house:
         made = subnets.put_subnet(
             house.store, prefix, fields, actor=session.actor(), now=session.now(), create=True
@@ -57,7 +63,9 @@ def add(
     session.say(f"{made.prefix}: {subnets.describe(made)}")
 
 
-@app.command("set", epilog="Example: `provisioner subnet set 10.12.1.0/24 --unknown enrol`")
+@app.command(
+    "set", epilog="Example: `provisioner subnet set 10.12.1.0/24 --unknown enrol --pool 10.12.1.200-10.12.1.250`"
+)
 def set_fields(
     prefix: Prefix,
     gateway: Gateway = None,
@@ -66,10 +74,11 @@ def set_fields(
     domain: Domain = None,
     vlan: Vlan = None,
     unknown: Unknown = None,
+    pool: Pool = None,
     lease_seconds: Lease = None,
 ) -> None:
     """Change a subnet; fields not named stay."""
-    fields = _given(gateway, dns, ntp, domain, vlan, unknown, lease_seconds)
+    fields = _given(gateway, dns, ntp, domain, vlan, unknown, pool, lease_seconds)
     if not fields:
         raise Refused("nothing to change", "name a field, like --gateway 10.12.1.1")
     with session.house() as house:
@@ -87,7 +96,7 @@ def list_subnets(json: Json = False) -> None:
     if json:
         session.show_json(rows)
     else:
-        columns = ("prefix", "gateway", "dns", "domain", "vlan", "unknown", "lease_seconds")
+        columns = ("prefix", "gateway", "dns", "domain", "vlan", "pools", "unknown", "lease_seconds")
         session.show_table(columns, rows, "no subnets; `provisioner subnet add 10.12.1.0/24 --gateway 10.12.1.1`")
 
 
@@ -106,6 +115,7 @@ def _given(
     domain: str | None,
     vlan: str | None,
     unknown: str | None,
+    pool: str | None,
     lease_seconds: int | None,
 ) -> dict[str, Any]:
     values = {
@@ -115,6 +125,7 @@ def _given(
         "domain": domain,
         "vlan": vlan,
         "unknown": unknown,
+        "pools": pool,
         "lease_seconds": lease_seconds,
     }
     return {key: value for key, value in values.items() if value is not None}

@@ -1,20 +1,26 @@
-"""A DHCP server on the wire of a test: `python -m tests.dhcp.serve INTERFACE ADDRESS`, one event a line on stdout.
+"""A DHCP server on the wire of a test, one event a line on stdout.
 
-It serves the rack of ``tests.dhcp.rack``. A line ``fault`` on stdin makes the next look at the inventory raise, as
-a bug would; the end of stdin ends it.
+`python -m tests.dhcp.serve INTERFACE ADDRESS [MODE [LEASE_FILE]]` serves the rack of ``tests.dhcp.rack``; with a
+lease file its subnets enrol strangers and have pools. A line ``fault`` on stdin makes the next look at the inventory
+raise, as a bug would; the end of stdin ends it.
 """
 
 import json
 import sys
 import threading
 import time
+from dataclasses import replace
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import structlog
 
+from provisioner.dhcp.decision import Mode
+from provisioner.dhcp.lease_file import LeaseFile
 from provisioner.dhcp.server import DhcpServer, Served
 from provisioner.domain.events import Event, Sighting
 from provisioner.domain.inventory import Inventory
+from provisioner.domain.subnet import AddressRange, Subnet, UnknownPolicy
 
 from .rack import CONTEXT, FAR, FAR_NODE, NEAR, NODE, SECOND_MAC, machine
 
@@ -47,16 +53,23 @@ class Printer:
         say("sighting", sighting.detail, mac=str(sighting.mac))
 
 
-def main(name: str, address: str) -> None:
+def pooled(subnet: Subnet, text: str) -> Subnet:
+    first, last = map(IPv4Address, text.split("-"))
+    return replace(subnet, pools=(AddressRange(first, last),), unknown=UnknownPolicy.ENROL, lease_seconds=600)
+
+
+def main(name: str, address: str, mode: str = "authoritative", leases: str = "") -> None:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     second = machine("node18", SECOND_MAC, IPv4Address("10.98.0.18"))
-    snapshots = Snapshots(Inventory.build([NODE, FAR_NODE, second], [NEAR, FAR]))
+    subnets = [pooled(NEAR, "10.98.0.200-10.98.0.209"), pooled(FAR, "10.99.0.200-10.99.0.209")]
+    snapshots = Snapshots(Inventory.build([NODE, FAR_NODE, second], subnets if leases else [NEAR, FAR]))
     server = DhcpServer(
-        [Served(name, IPv4Address(address))],
+        [Served(name, IPv4Address(address), Mode(mode))],
         snapshots,
         Printer(),
         lambda: time.time_ns() // 1000,
         loaders=CONTEXT.loaders,
+        lease_file=LeaseFile.open(Path(leases)) if leases else None,
     )
 
     def obey() -> None:

@@ -115,9 +115,9 @@ class Running:
 
 
 @contextmanager
-def served(on: Wire) -> Iterator[Running]:
+def served(on: Wire, *more: str) -> Iterator[Running]:
     process = subprocess.Popen(
-        [*on.exec(on.server), sys.executable, "-m", "tests.dhcp.serve", "br0", on.address],
+        [*on.exec(on.server), sys.executable, "-m", "tests.dhcp.serve", "br0", on.address, *more],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -197,20 +197,6 @@ def udhcpc(on: Wire, client: str, script: Path, *more: str) -> str:
         *more,
         check=False,
     )
-
-
-@pytest.fixture
-def script(tmp_path: Path) -> Path:
-    """What udhcpc and dhclient call: it sets the address and tells what it was told."""
-    made = tmp_path / "lease"
-    made.write_text(
-        "#!/bin/sh\n"
-        'case "$1" in bound|renew) ip addr replace "$ip/$mask" dev eth0; '
-        'echo "GOT $1 ip=$ip mask=$mask router=$router dns=$dns lease=$lease server=$serverid host=$hostname"\n'
-        ";; esac\n"
-    )
-    made.chmod(0o755)
-    return made
 
 
 def test_udhcpc_gets_the_reserved_address(on: Wire, server: Running, script: Path) -> None:
