@@ -95,19 +95,7 @@ def add(
     json: Json = False,
 ) -> None:
     """List a machine."""
-    given = {
-        "name": name,
-        "mac": mac,
-        "ip": ip,
-        "role": role,
-        "rack": rack,
-        "unit": unit,
-        "cluster": cluster,
-        "bmc": bmc,
-        "labels": labels,
-        "params": params,
-    }
-    fields = {key: value for key, value in given.items() if value not in ("", None)}
+    fields = {key: value for key, value in locals().items() if key in enrol.FIELDS and value not in ("", None)}
     with session.house() as house:
         made = enrol.add_machine(
             house.store, fields, actor=session.actor(), now=session.now(), roles=house.role_names()
@@ -134,19 +122,7 @@ def set_fields(
     json: Json = False,
 ) -> None:
     """Change what is stated of a machine; fields not named stay."""
-    given = {
-        "name": name,
-        "mac": mac,
-        "ip": ip,
-        "role": role,
-        "rack": rack,
-        "unit": unit,
-        "cluster": cluster,
-        "bmc": bmc,
-        "labels": labels,
-        "params": params,
-    }
-    fields = {key: value for key, value in given.items() if value is not None}
+    fields = {key: value for key, value in locals().items() if key in enrol.FIELDS and value is not None}
     if not fields:
         raise Refused("nothing to change", "name a field, like --role simple")
     with session.house() as house:
