@@ -21,10 +21,14 @@ lists=(.setup/apt-runtime.txt)
 [[ $what == runtime ]] || lists+=(.setup/apt-lab.txt)
 [[ $what != test ]] || lists+=(.setup/apt-test.txt)
 mapfile -t wanted < <(sed 's/#.*//' "${lists[@]}" | awk 'NF')
-command -v npm >/dev/null || wanted+=(npm)
+vendor=provisioner/web/static/vendor
+page=$vendor/.setup-$(cat .setup/package.json .setup/package-lock.json | sha256sum | cut -c1-16)
+# npm is nothing that runs later: it is asked for only while the page's libraries are to be fetched.
+[[ -e $page ]] || command -v npm >/dev/null || wanted+=(npm)
 missing=()
+installed=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' "${wanted[@]}" 2>/dev/null || true)
 for package in "${wanted[@]}"; do
-    dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+    grep -qx "$package installed" <<<"$installed" || missing+=("$package")
 done
 if ((${#missing[@]})); then
     if ((EUID)); then
@@ -48,30 +52,32 @@ if ((${#missing[@]})); then
     }
 fi
 
-# --- Python: pinned and hashed; redone only when the lists change.
+# --- Python: pinned and hashed; redone only when the lists change. The stamp lies in the .venv it speaks of, and
+# the test set includes the runtime set: a smaller later request finds its work done.
 lock=.setup/requirements.txt
 [[ $what != test ]] || lock=.setup/requirements-dev.txt
-stamp=$(cat "$lock" pyproject.toml | sha256sum | cut -c1-16)
-# The test set includes the runtime set: a smaller later request must not undo it.
-if [[ ! -e $cache/venv-$what-$stamp || ! -x .venv/bin/provisioner ]]; then
+stamp_of() { cat "$@" pyproject.toml | sha256sum | cut -c1-16; }
+runtime=.venv/.setup-runtime-$(stamp_of .setup/requirements.txt)
+tested=.venv/.setup-test-$(stamp_of .setup/requirements.txt .setup/requirements-dev.txt)
+built=$runtime
+[[ $what != test ]] || built=$tested
+if [[ ! -x .venv/bin/provisioner || (! -e $built && ! -e $tested) ]]; then
     say "installing Python packages into .venv"
     [[ -x .venv/bin/python ]] || python3 -m venv .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-    touch "$cache/venv-$what-$stamp"
+    touch "$built"
 fi
 
 # --- The page's libraries, served locally.
-vendor=provisioner/web/static/vendor
-stamp=$(cat .setup/package.json .setup/package-lock.json | sha256sum | cut -c1-16)
-if [[ ! -e $cache/npm-$stamp || ! -e $vendor/htmx.min.js ]]; then
+if [[ ! -e $page ]]; then
     say "fetching the page's libraries"
     mkdir -p "$cache/npm" "$vendor"
     cp .setup/package.json .setup/package-lock.json .setup/.npmrc "$cache/npm/"
     (cd "$cache/npm" && npm ci --silent --ignore-scripts --no-progress)
     cp "$cache/npm/node_modules/htmx.org/dist/htmx.min.js" \
         "$cache/npm/node_modules/htmx.org/dist/ext/hx-sse.min.js" "$vendor/"
-    touch "$cache/npm-$stamp"
+    touch "$page"
 fi
 
 # --- What machines load first; and the lab's stand-in for a Flatcar release.
