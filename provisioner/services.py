@@ -175,7 +175,7 @@ def images(settings: Settings, stop: threading.Event) -> None:
             async with AsyncExitStack() as sites:
                 for host, port in listen:
                     app = image_server.create_app(
-                        house.images, settings.data_dir / "payload", feed, observer, clock
+                        house.images, house.payload, feed, observer, clock, house.containers
                     )
                     await sites.enter_async_context(image_server.listening(app, host, port))
                 await asyncio.to_thread(stop.wait)

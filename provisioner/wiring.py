@@ -17,8 +17,10 @@ from provisioner.boot.compile import RoleCompiler
 from provisioner.boot.roles import RoleFolder
 from provisioner.domain.errors import Refused, StoreUnavailable
 from provisioner.domain.records import Job
+from provisioner.images.containers import ContainerStore
 from provisioner.images.fetch import Fetcher, Source
 from provisioner.images.library import Library
+from provisioner.images.payload import PayloadStore
 from provisioner.images.store import ImageStore
 from provisioner.settings import Settings
 from provisioner.storage.database import migrate, open_engine
@@ -74,6 +76,23 @@ class House:
     @cached_property
     def images(self) -> ImageStore:
         return ImageStore(self.settings.data_dir / "images")
+
+    @cached_property
+    def payload(self) -> PayloadStore:
+        return PayloadStore(self.settings.data_dir / "payload")
+
+    def payload_users(self, path: str) -> list[str]:
+        """Roles that install this file."""
+        found = []
+        for name in self.roles.names():
+            with suppress(Refused):
+                if any(file.path == path for file in self.roles.get(name).settings.payload):
+                    found.append(name)
+        return found
+
+    @cached_property
+    def containers(self) -> ContainerStore:
+        return ContainerStore(self.settings.data_dir / "containers")
 
     @cached_property
     def library(self) -> Library:

@@ -9,10 +9,12 @@ import typer
 from provisioner.cli import (
     allocate,
     bmc,
+    container,
     db,
     image,
     lab,
     machine,
+    payload,
     role,
     serve,
     session,
@@ -40,6 +42,8 @@ app.add_typer(subnet.app, name="subnet")
 app.add_typer(allocate.app, name="allocate")
 app.add_typer(role.app, name="role")
 app.add_typer(image.app, name="image")
+app.add_typer(payload.app, name="payload")
+app.add_typer(container.app, name="container")
 app.command("simulate", epilog=simulate.EXAMPLE)(simulate.simulate)
 app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")

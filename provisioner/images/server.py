@@ -24,14 +24,19 @@ from provisioner.domain.machine import IPAddress
 from provisioner.domain.ports import Observer, SnapshotSource
 from provisioner.images.beneath import Forbidden, Missing, Opened, Root
 from provisioner.images.conditions import Selection, Verdict, select
+from provisioner.images.containers import ContainerStore
 from provisioner.images.descriptors import allow_descriptors
+from provisioner.images.payload import PayloadStore
 from provisioner.images.readers import Readers
+from provisioner.images.registry import Registry
 from provisioner.images.store import ImageStore
 
 log = structlog.get_logger(__name__)
 
 HEADER_SECONDS = 20.0
 """From connecting, or from the last answer, to the end of the next request's headers (fault-17)."""
+LINGER_SECONDS = 1.0
+"""A refused request's body is read for so long: closed at once, the client would see a reset and no reason."""
 STALL_SECONDS = 300.0
 """A client that acknowledges nothing for so long is gone. An installer may pause while its disk is slow."""
 DRAIN_SECONDS = 30.0
@@ -51,19 +56,20 @@ class _Served:
     name: str
     etag: str
     modified: str
+    kind: str = ""
+    """Media type; empty: by the name's ending."""
 
 
 def create_app(
-    store: ImageStore, payload_root: Path, snapshot: SnapshotSource, observer: Observer, clock: Callable[[], int]
+    store: ImageStore,
+    payload: PayloadStore,
+    snapshot: SnapshotSource,
+    observer: Observer,
+    clock: Callable[[], int],
+    containers: ContainerStore,
 ) -> web.Application:
-    """The routes. ``clock``: UTC microseconds, for events. ``payload_root`` is created when it is missing."""
-    try:
-        payload_root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidValue(
-            "payload", payload_root, f"cannot be created ({error.strerror})", "correct data_dir or its owner"
-        ) from error
-    payload = Root(payload_root)
+    """The routes. ``clock``: UTC microseconds, for events."""
+    payload_root = Root(payload.root)
     readers = Readers(snapshot, observer, clock)
 
     async def image(request: web.Request) -> web.StreamResponse:
@@ -73,10 +79,26 @@ def create_app(
 
     async def payload_file(request: web.Request) -> web.StreamResponse:
         path = request.match_info["path"]
-        opened = payload.open(path)
+        if any(part.startswith(".") for part in path.split("/")):
+            raise Missing(f"no file {path!r}")
+        opened = payload_root.open(path)
+        entry = payload.manifest().get(path)
+        if entry is not None and opened.size != entry.size:
+            opened.close()
+            raise Refused(
+                f"{path} has {opened.size} bytes, was added with {entry.size}", "`provisioner payload add` it again"
+            )
         status = os.fstat(opened.fd)
         etag = f'"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"'
         return _answer(request, _Served(opened, path, etag, _modified(opened)), readers)
+
+    async def sums(_: web.Request) -> web.StreamResponse:
+        return web.Response(text=payload.sums())
+
+    def container(request: web.Request, opened: Opened, name: str, digest: str, kind: str) -> web.StreamResponse:
+        return _answer(request, _Served(opened, name, f'"{digest}"', _modified(opened), kind), readers)
+
+    registry = Registry(containers, container)
 
     async def healthz(_: web.Request) -> web.StreamResponse:
         return web.Response(text="ok\n")
@@ -87,11 +109,14 @@ def create_app(
         raise NotFound("file", request.path, remedy)
 
     async def close_payload(_: web.Application) -> None:
-        payload.close()
+        payload_root.close()
 
     app = web.Application(middlewares=[_explained])
     app.router.add_get("/images/{image}/{version}/{file}", image)
+    app.router.add_get("/payload/SHA256SUMS", sums)
     app.router.add_get("/payload/{path:.+}", payload_file)
+    app.router.add_get("/v2/{path:.*}", registry.get)
+    app.router.add_route("*", "/v2/{path:.*}", registry.refuse)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/{path:.*}", elsewhere)
     app.on_cleanup.append(close_payload)
@@ -123,7 +148,7 @@ def _answer(request: web.Request, served: _Served, readers: Readers) -> web.Stre
         if verdict is Verdict.PART:
             last = selection.offset + selection.length - 1
             headers["Content-Range"] = f"bytes {selection.offset}-{last}/{size}"
-        headers["Content-Type"] = _TYPES.get(Path(served.name).suffix, "application/octet-stream")
+        headers["Content-Type"] = served.kind or _TYPES.get(Path(served.name).suffix, "application/octet-stream")
         if request.method == "GET" and selection.offset == 0 and (ip := _remote(request)) is not None:
             readers.began(ip, request.path, served.name, selection.length)
         return SendfileResponse(served.opened, selection, headers)
@@ -191,7 +216,7 @@ async def listening(
         app,
         access_log=None,
         keepalive_timeout=header_seconds,
-        lingering_time=0,
+        lingering_time=LINGER_SECONDS,
         shutdown_timeout=DRAIN_SECONDS,
     )
     try:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from provisioner.domain.events import Event, Sighting
 from provisioner.domain.inventory import Inventory
+from provisioner.images.containers import ContainerStore
+from provisioner.images.payload import PayloadStore
 from provisioner.images.server import create_app, listening
 from provisioner.images.store import ImageStore
 
@@ -43,6 +45,7 @@ class Serving:
     store: ImageStore
     payload: Path
     recorder: Recorder
+    containers: ContainerStore
 
     @property
     def url(self) -> str:
@@ -53,9 +56,11 @@ class Serving:
 def serving(data: Path, *, inventory: Inventory | None = None, header_seconds: float = 20) -> Iterator[Serving]:
     """Images under ``data/images``, payload under ``data/payload``, on a free port of loopback."""
     store, recorder = ImageStore(data / "images"), Recorder()
-    app = create_app(store, data / "payload", FixedSnapshot(inventory or Inventory()), recorder, lambda: NOW)
+    containers = ContainerStore(data / "containers")
+    snapshot = FixedSnapshot(inventory or Inventory())
+    app = create_app(store, PayloadStore(data / "payload"), snapshot, recorder, lambda: NOW, containers)
     ready, stop = threading.Event(), asyncio.Event()
-    made = Serving(0, store, data / "payload", recorder)
+    made = Serving(0, store, data / "payload", recorder, containers)
     runner = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)
 
     async def run() -> None:

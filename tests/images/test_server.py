@@ -300,7 +300,11 @@ def test_the_service_lets_a_download_finish_when_it_is_stopped(tmp_path: Path) -
         "from provisioner.images.server import create_app, serve\n"
         "from provisioner.images.store import ImageStore\n"
         "data = pathlib.Path(sys.argv[1])\n"
-        "app = create_app(ImageStore(data / 'images'), data / 'payload', FixedSnapshot(), Recorder(), lambda: 0)\n"
+        "from provisioner.images.containers import ContainerStore\n"
+        "from provisioner.images.payload import PayloadStore\n"
+        "store, payload = ImageStore(data / 'images'), PayloadStore(data / 'payload')\n"
+        "containers = ContainerStore(data / 'containers')\n"
+        "app = create_app(store, payload, FixedSnapshot(), Recorder(), lambda: 0, containers)\n"
         "serve(app, '127.0.0.1', 0, lambda port: print(port, flush=True))\n"
     )
     with subprocess.Popen(
