@@ -117,7 +117,14 @@ def put_machine(
             if not fields.get(field):
                 raise InvalidValue(field, fields.get(field, ""), "is missing", f"a machine needs its {field}")
         machine = Machine(id=uuid4(), slot=Slot(id=uuid4(), name=read.host_name(fields["name"])), state_at=now)
-    after = settled(_with_fields(tx, machine, fields, rules), now)
+    after = settled(with_fields(tx, machine, fields, rules), now)
+    return written(tx, before, after, now=now, expect_version=expect_version)
+
+
+def written(
+    tx: Transaction, before: Machine | None, after: Machine, *, now: int, expect_version: int | None = None
+) -> Machine:
+    """Store a machine that was made or edited, and the events that name what changed."""
     if before is not None and after == before:
         return before
     stored = tx.machines.put(after, expect_version)
@@ -193,7 +200,7 @@ def _holder(machine: Machine, address: Address) -> Mac | None:
     return address.mac or machine.boot_mac
 
 
-def _with_fields(tx: Transaction, machine: Machine, fields: Fields, rules: Rules) -> Machine:
+def with_fields(tx: Transaction, machine: Machine, fields: Fields, rules: Rules) -> Machine:
     """The machine with the named fields set; each value is read and checked on the way."""
     slot_changes: dict[str, Any] = {}
     changes: dict[str, Any] = {}

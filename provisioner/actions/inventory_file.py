@@ -41,6 +41,12 @@ class Imported:
     unchanged: int
 
 
+def parse(text: str, name: str = "") -> list[Row]:
+    """CSV, or YAML or JSON if the file's name or its first character says so."""
+    structured = name.endswith((".yaml", ".yml", ".json")) or text.lstrip()[:1] in ("[", "{")
+    return parse_yaml(text) if structured else parse_csv(text)
+
+
 def parse_csv(text: str) -> list[Row]:
     """Rows of a CSV file with a header line. An empty cell leaves a value as it is."""
     reader = csv.reader(io.StringIO(text.removeprefix("\ufeff")))
@@ -63,7 +69,7 @@ def parse_csv(text: str) -> list[Row]:
 
 
 def parse_yaml(text: str) -> list[Row]:
-    """A list of mappings, or a mapping with the list under ``machines``."""
+    """A list of mappings, or a mapping with the list under ``machines``; JSON is YAML too."""
     try:
         loaded = YAML(typ="rt").load(text)
     except YAMLError as error:

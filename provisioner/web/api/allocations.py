@@ -1,30 +1,31 @@
 """Allocation: a plan to look at, then exactly that plan carried out."""
 
-from ipaddress import IPv4Address, IPv4Network
-
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from provisioner.actions import allocate
-from provisioner.actions import fields as read
-from provisioner.domain.allocation import Rule, parse_plan
-from provisioner.domain.errors import InvalidValue
-from provisioner.domain.machine import IPAddress
+from provisioner.domain.allocation import parse_plan
 from provisioner.web.api.machines import MachineOut, shown
 from provisioner.web.auth import actor
 from provisioner.web.parts import Parts
 
 
 class RuleIn(BaseModel):
-    """Addresses of ``prefix`` from ``first`` on; names by a pattern like ``node-{index:02}``."""
+    """Addresses of ``prefix`` from ``first`` on in slot order; or counted from the BMC's address (``bmc_base``), or
+    by an ``expression`` like ``10.12.1.((b3-202)*28 + b4)``. Names by a pattern like ``core-{rack}-{index:02}``.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     prefix: str
     first: str = ""
+    bmc_base: str = ""
+    expression: str = ""
     exclude: list[str] = Field(default_factory=list, max_length=10_000)
     name: str = ""
     role: str = ""
+    rack: str = ""
+    renumber: bool = False
 
 
 class Row(BaseModel):
@@ -38,10 +39,12 @@ class Row(BaseModel):
     role: str
     why: str
     changed: bool
+    was: str = ""
+    conflict: str = ""
 
 
 class PlanOut(BaseModel):
-    """``basis`` names the inventory it was made from: applied to another one it is refused."""
+    """``basis`` names the inventory it was made from: applied to another one, or with conflicts, it is refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -55,7 +58,7 @@ class Allocations:
 
     def plan(self, rule: RuleIn) -> PlanOut:
         """Changes nothing."""
-        made = allocate.plan(self._parts.store.inventory(), _rule(rule))
+        made = allocate.plan(self._parts.store, allocate.read_rule(rule.model_dump()))
         return PlanOut.model_validate(made.as_dict())
 
     def apply(self, plan: PlanOut, request: Request) -> list[MachineOut]:
@@ -68,22 +71,3 @@ class Allocations:
             roles=self._parts.roles(),
         )
         return [shown(machine) for machine in changed]
-
-
-def _rule(rule: RuleIn) -> Rule:
-    prefix = read.prefix(rule.prefix)
-    if not isinstance(prefix, IPv4Network):
-        raise InvalidValue("prefix", prefix, "is not IPv4", "allocate IPv4 addresses")
-    return Rule(
-        prefix=prefix,
-        first=_ipv4(read.address(rule.first, "first"), "first") if rule.first else None,
-        exclude=tuple(_ipv4(read.address(text, "exclude"), "exclude") for text in rule.exclude),
-        name=rule.name,
-        role=rule.role,
-    )
-
-
-def _ipv4(ip: IPAddress, field: str) -> IPv4Address:
-    if not isinstance(ip, IPv4Address):
-        raise InvalidValue(field, ip, "is not IPv4", "allocate IPv4 addresses")
-    return ip
