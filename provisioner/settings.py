@@ -52,7 +52,15 @@ class TftpSettings(_Section):
     port: int = Field(default=69, ge=0, le=65535)
     first_port: int = Field(default=0, ge=0, le=65535)
     last_port: int = Field(default=0, ge=0, le=65535)
+    single_port: bool = False
+    """Transfers by the request port itself, for firewalls that don't follow TFTP; some old clients refuse it."""
     max_sessions: int = Field(default=4096, ge=1)
+
+    @model_validator(mode="after")
+    def _one_way_through_firewalls(self) -> "TftpSettings":
+        if self.first_port and self.single_port:
+            raise ValueError("give either single_port or first_port and last_port, not both")
+        return self
 
 
 class SourceSettings(_Section):

@@ -46,6 +46,7 @@ add() {
 
 add /usr/lib/ipxe/undionly.kpxe ipxe "$IPXE" bios
 add /usr/lib/ipxe/ipxe.pxe ipxe "$IPXE" bios
+add /usr/lib/ipxe/ipxe.lkrn ipxe "$IPXE" bios
 add /usr/lib/ipxe/snponly.efi ipxe "$IPXE" uefi-x64
 add /boot/ipxe.efi ipxe "$IPXE" uefi-x64
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from provisioner.domain.machine import IPAddress
 from provisioner.images.beneath import Opened, Root
 
-Virtual = Callable[[str, IPAddress], bytes | None]
-"""Content for a name and a client's address, or None: then the files are asked."""
+Virtual = Callable[[str, IPAddress, IPAddress], bytes | str | None]
+"""For a name, a client's address and ours that it contacted: content, another name, or None: the name as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,12 @@ class Files:
         self._root = root
         self._virtual = virtual
 
-    def open(self, name: str, client: IPAddress) -> Opened | Made:
+    def open(self, name: str, client: IPAddress, server: IPAddress) -> Opened | Made:
         """Raises images.beneath.Forbidden or Missing. The caller closes what it gets."""
-        if self._virtual is not None and (content := self._virtual(name, client)) is not None:
+        content = self._virtual(name, client, server) if self._virtual is not None else None
+        if isinstance(content, bytes):
             return Made(content)
-        return self._root.open(name)
+        return self._root.open(name if content is None else content)
 
     def close(self) -> None:
         self._root.close()

@@ -58,6 +58,8 @@ class Limits:
     """Blocks; as dnsmasq's cap."""
     ports: range = field(default_factory=lambda: range(0))
     """Ports for transfers, for firewalls; empty: any."""
+    single_port: bool = False
+    """All transfers by the request port, against RFC 1350 §4, for firewalls that track no TFTP (tftp-19)."""
 
 
 class _Refusal(Exception):
@@ -72,7 +74,11 @@ class _Refusal(Exception):
 class _Session:
     """A transfer with its socket and its file."""
 
+    id: int
+    """Its own socket's descriptor; in single-port mode a negative number."""
     sock: socket.socket
+    way: Arrival
+    """How its request came: in single-port mode, answers take the same way back."""
     source: Opened | Made
     transfer: Transfer
     peer: SocketAddress
@@ -192,6 +198,10 @@ class TftpServer:
                 self._tell(sock, arrival, ErrorCode.ILLEGAL_OPERATION, str(error))
             return
         if not isinstance(packet, Request):
+            if self._limits.single_port and (session := self._by_key.get((arrival.peer, arrival.local))):
+                session.transfer.receive_datagram(arrival.data, arrival.peer, self._monotonic())
+                self._flush(session)
+                return
             self._timeline.ignored(
                 ip, f"{type(packet).__name__.upper()} at the request port, where transfers begin"
             )
@@ -217,10 +227,15 @@ class TftpServer:
             self._end(running, superseded=True)
         self._check(request, ip)
         with ExitStack() as undo:
-            source = self._open(request.filename, ip)
+            source = self._open(request.filename, ip, local)
             undo.callback(source.close)
-            own = self._own_port(local, arrival.interface)
-            undo.callback(own.close)
+            if self._limits.single_port:
+                own, number = sock, -1 - self._next_port
+                self._next_port += 1
+            else:
+                own = self._own_port(local, arrival.interface)
+                undo.callback(own.close)
+                number = own.fileno()
             # IP and UDP headers and TFTP's four bytes must fit into one packet: no fragments (tftp-05).
             room = mtu_of(sock, arrival.interface) - (32 if local.version == 4 else 52)
             transfer = Transfer(
@@ -231,10 +246,11 @@ class TftpServer:
                 max_blksize=min(self._limits.max_blksize, room),
                 max_windowsize=self._limits.max_windowsize,
             )
-            self._epoll.register(own, select.EPOLLIN)
+            if own is not sock:
+                self._epoll.register(own, select.EPOLLIN)
             undo.pop_all()
-        session = _Session(own, source, transfer, arrival.peer, ip, key, now)
-        self._sessions[own.fileno()] = session
+        session = _Session(number, own, arrival, source, transfer, arrival.peer, ip, key, now)
+        self._sessions[number] = session
         self._by_key[key] = session
         self._per_ip[ip] += 1
         self._flush(session)
@@ -260,9 +276,9 @@ class TftpServer:
                 f"{ip} has {self._limits.sessions_per_ip} transfers open already; let them end first",
             )
 
-    def _open(self, name: str, ip: IPAddress) -> Opened | Made:
+    def _open(self, name: str, ip: IPAddress, local: IPAddress) -> Opened | Made:
         try:
-            return self._files.open(name, ip)
+            return self._files.open(name, ip, local)
         except Missing as error:
             raise _Refusal(ErrorCode.FILE_NOT_FOUND, str(error)) from error
         except Refused as error:
@@ -302,13 +318,15 @@ class TftpServer:
 
     def _flush(self, session: _Session) -> None:
         """Send what the transfer has to say; end the session with it."""
-        fd = session.sock.fileno()
         session.unsent.extend(session.transfer.datagrams_to_send())  # type: ignore[arg-type]
         while session.unsent:
             data, peer = session.unsent[0]
             try:
-                session.sock.sendto(data, peer)
+                self._send(session, data, peer)
             except BlockingIOError:
+                if self._limits.single_port:
+                    # The socket is everybody's: what it has no room for is lost, and the timer repeats it.
+                    session.unsent.clear()
                 break
             except OSError as error:
                 # No route, filtered, interface down: a lost packet, and the timer repeats it.
@@ -319,11 +337,17 @@ class TftpServer:
             return
         if bool(session.unsent) is not session.blocked:
             session.blocked = bool(session.unsent)
-            self._epoll.modify(fd, select.EPOLLIN | (select.EPOLLOUT if session.unsent else 0))
+            self._epoll.modify(session.sock, select.EPOLLIN | (select.EPOLLOUT if session.unsent else 0))
         timer = session.transfer.get_timer()
         if timer is not None and timer != session.timer:
             session.timer = timer
-            heapq.heappush(self._timers, (timer, fd))
+            heapq.heappush(self._timers, (timer, session.id))
+
+    def _send(self, session: _Session, data: bytes, peer: SocketAddress) -> None:
+        if session.id >= 0:
+            session.sock.sendto(data, peer)
+        else:
+            send_from(session.sock, data, session.way)
 
     def _fire_timers(self) -> None:
         now = self._monotonic()
@@ -340,12 +364,12 @@ class TftpServer:
         self._flush(session)
 
     def _end(self, session: _Session, *, superseded: bool = False) -> None:
-        fd = session.sock.fileno()
-        with suppress(OSError):
-            self._epoll.unregister(fd)
-        session.sock.close()
+        if session.id >= 0:
+            with suppress(OSError):
+                self._epoll.unregister(session.sock)
+            session.sock.close()
         session.source.close()
-        self._sessions.pop(fd, None)
+        self._sessions.pop(session.id, None)
         self._by_key.pop(session.key, None)
         self._per_ip[session.ip] -= 1
         if not self._per_ip[session.ip]:

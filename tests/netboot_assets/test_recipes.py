@@ -54,6 +54,7 @@ def test_loader_manifest_describes_what_is_there() -> None:
     assert {entry["name"]: entry["firmware"] for entry in entries} == {
         "undionly.kpxe": "bios",
         "ipxe.pxe": "bios",
+        "ipxe.lkrn": "bios",
         "snponly.efi": "uefi-x64",
         "ipxe.efi": "uefi-x64",
         "localboot-x64.efi": "uefi-x64",

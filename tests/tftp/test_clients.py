@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.tftp.server import Limits
 from tests.netns import sh, wire
 from tests.tftp.serving import Serving, serving
 
@@ -61,6 +62,19 @@ def test_a_real_client_gets_every_byte(made: tuple[Serving, Path], client: str, 
     )
     got = out.read_bytes() if out.exists() else b""  # curl and atftp make no file for an empty one.
     assert got == (root / name).read_bytes()
+
+
+@pytest.mark.rule("tftp-19")
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_real_client_gets_every_byte_by_a_single_port(tmp_path: Path, client: str) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "loader").write_bytes(os.urandom(SIZES["loader"]))
+    with serving(root, limits=Limits(single_port=True)) as running:
+        command = argv(CLIENTS[client], port=running.port, name="loader", out=tmp_path / "out")
+        subprocess.run(command, check=True, timeout=60, capture_output=True)
+        assert (tmp_path / "out").read_bytes() == (root / "loader").read_bytes()
+        assert "read loader" in running.recorder.wait_for("read loader").message
 
 
 @pytest.mark.rule("tftp-18")

@@ -23,7 +23,7 @@ from tests.tftp.serving import serving
 script = b"#!ipxe\\necho done\\nimgfetch tftp://10.98.9.1/second || shell\\npoweroff\\n"
 made = {"boot.ipxe": script, "second": b"x" * 100_000}
 root = pathlib.Path(sys.argv[1])
-with serving(root, virtual=lambda name, ip: made.get(name), listen="10.98.9.1", port=69) as tftp:
+with serving(root, virtual=lambda name, ip, server: made.get(name), listen="10.98.9.1", port=69) as tftp:
     print("up", flush=True)
     tftp.recorder.wait_for("read second", 300)
     print(*(e.message for e in tftp.recorder.events), sep="\\n", flush=True)

@@ -257,7 +257,7 @@ def test_transfers_stay_within_the_port_range_and_a_full_one_says_so(tree: Path)
 
 
 def test_content_made_on_the_fly_comes_before_files_and_its_failure_is_told(tree: Path) -> None:
-    def virtual(name: str, ip: object) -> bytes | None:
+    def virtual(name: str, ip: object, server: object) -> bytes | None:
         if name == "broken":
             raise RuntimeError("template")
         return f"#!ipxe {ip}".encode() if name == "autoexec.ipxe" else None
@@ -337,3 +337,40 @@ def test_an_address_that_cannot_be_bound_is_refused_with_the_remedy(tree: Path) 
         pass
     with pytest.raises(InvalidValue, match="create it or correct"), serving(tree / "nowhere"):
         pass
+
+
+@pytest.mark.rule("tftp-19")
+def test_a_single_port_serves_many_at_once_and_forgets_who_is_gone(tree: Path) -> None:
+    with serving(tree, limits=Limits(single_port=True)) as made, ExitStack() as stack:
+        to = ("127.0.0.1", made.port)
+        clients = [(stack.enter_context(udp()), Client()) for _ in range(20)]
+        for sock, _ in clients:
+            sock.sendto(encode(ask("snponly.efi", blksize=600, windowsize=3)), to)
+        while waiting := [pair for pair in clients if not pair[1].done]:
+            for sock, client in waiting:
+                data, sender = sock.recvfrom(70000)
+                assert sender == to, "answers come from the request port"
+                for reply in client.take(decode(data)):
+                    sock.sendto(encode(reply), to)
+        expected = (tree / "snponly.efi").read_bytes()
+        assert [bytes(client.received) == expected for _, client in clients] == [True] * 20
+        made.recorder.wait_for("read snponly.efi")
+        gone, _ = clients[0]
+        gone.sendto(encode(Ack(7)), to)
+        made.recorder.wait_for("ACK at the request port")
+
+
+@pytest.mark.rule("tftp-02")
+def test_a_stranger_cannot_touch_a_transfer_on_the_single_port(tree: Path) -> None:
+    with serving(tree, limits=Limits(single_port=True)) as made, udp() as sock, udp() as stranger:
+        to = ("127.0.0.1", made.port)
+        said, _ = exchange(sock, ask("snponly.efi"), to)
+        stranger.sendto(encode(Error(0, "stop")), to)
+        made.recorder.wait_for("ERROR at the request port")
+        client = Client()
+        while not client.done:
+            for reply in client.take(said):
+                sock.sendto(encode(reply), to)
+            if not client.done:
+                said = decode(sock.recvfrom(70000)[0])
+        assert bytes(client.received) == (tree / "snponly.efi").read_bytes()

@@ -1,0 +1,128 @@
+"""Files that are in no folder: what a loader asks for by its MAC, made from the inventory.
+
+Nothing secret is in them, since TFTP proves nothing about who asks: a machine that is to install is sent on to the
+boot script over HTTP, where its address and MAC are checked. Names, with or without a leading slash:
+
+- ``autoexec.ipxe``, ``MAC/autoexec.ipxe``, ``MAC/boot.ipxe``: what iPXE 1.21 and newer look for first.
+- ``pxelinux.cfg/01-MAC`` (syslinux, doc/pxelinux.txt) and ``grub/grub.cfg-01-MAC`` (GRUB, net/net.c).
+- ``MAC/FILE``: the loader FILE.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from provisioner.boot.quoting import screen_text
+from provisioner.domain.boot import Action, BootPlan, plan_boot
+from provisioner.domain.errors import InvalidValue
+from provisioner.domain.inventory import Inventory
+from provisioner.domain.mac import Mac
+from provisioner.domain.machine import IPAddress, Machine
+from provisioner.domain.ports import SnapshotSource
+
+_ETHERNET = "01-"
+"""The hardware type of ARP before the MAC, as PXELINUX and GRUB write it."""
+_OWN_DISK = frozenset({Action.DISK})
+_NOTHING = frozenset({Action.NOTHING, Action.ADDRESS_ONLY})
+_SCRIPTS = frozenset({"autoexec.ipxe", "boot.ipxe"})
+
+
+class VirtualFiles:
+    """Answers for names, or None: then the files beneath the root are asked."""
+
+    def __init__(self, snapshot: SnapshotSource, clock: Callable[[], int]) -> None:
+        """``clock``: UTC microseconds."""
+        self._snapshot = snapshot
+        self._clock = clock
+
+    def content(self, name: str, client: IPAddress, server: IPAddress) -> bytes | str | None:
+        """The bytes of a file; or another name to serve instead (text); or None.
+
+        ``server``: our address that the client contacted.
+        """
+        inventory = self._snapshot.inventory
+        path = name.lstrip("/")
+        if path == "autoexec.ipxe":
+            machine = inventory.by_ip(client)
+            return _ipxe(machine.boot_mac if machine else None, server)
+        folder, _, file = path.partition("/")
+        if folder == "pxelinux.cfg":
+            return self._planned(_pxelinux, file, inventory, server)
+        if folder == "grub" and file.startswith("grub.cfg-"):
+            return self._planned(_grub, file.removeprefix("grub.cfg-"), inventory, server)
+        mac = _mac(folder) if file else None
+        if mac is None:
+            return None
+        return _ipxe(mac, server) if file in _SCRIPTS else file
+
+    def _planned(
+        self,
+        write: Callable[[Machine | None, BootPlan, Mac, IPAddress], bytes],
+        suffix: str,
+        inventory: Inventory,
+        server: IPAddress,
+    ) -> bytes | None:
+        """None also for a machine that is not served: the loader goes on to its next name and then gives up."""
+        mac = _mac(suffix.removeprefix(_ETHERNET)) if suffix.startswith(_ETHERNET) else None
+        if mac is None:
+            return None
+        machine = inventory.by_mac(mac)
+        plan = plan_boot(machine, inventory.subnet_of(server), self._clock())
+        return None if plan.action in _NOTHING else write(machine, plan, mac, server)
+
+
+def _ipxe(mac: Mac | None, server: IPAddress) -> bytes:
+    own = mac.hexhyp if mac else "${netX/mac:hexhyp}"
+    # The query is the one that the DHCP answer gives iPXE.
+    query = f"mac={own}&uuid=${{uuid}}&serial=${{serial:uristring}}"
+    host = f"[{server}]" if server.version == 6 else str(server)
+    return (
+        "#!ipxe\n"
+        "isset ${netX/ip} || dhcp || goto failed\n"
+        "iseq ${platform} efi && set arch uefi-x64 || set arch bios\n"
+        "iseq ${buildarch} arm64 && set arch uefi-arm64 ||\n"
+        f"chain http://{host}/boot.ipxe?{query}&arch=${{arch}} || goto failed\n"
+        ":failed\n"
+        f"echo The boot script of {host} could not be loaded; the firmware goes on in 10 seconds\n"
+        "sleep 10\n"
+        "exit 1\n"
+    ).encode()
+
+
+def _pxelinux(machine: Machine | None, plan: BootPlan, mac: Mac, _: IPAddress) -> bytes:
+    """PXELINUX is for BIOSes whose UNDI fails iPXE: ``ipxe.lkrn`` has drivers of its own and runs its initrd."""
+    lines = [f"# {_title(machine, mac, plan)}", "PROMPT 0", "TIMEOUT 1", "DEFAULT go", "LABEL go"]
+    if plan.action in _OWN_DISK:
+        lines += ["    LOCALBOOT 0"]
+    else:
+        lines += ["    KERNEL ::ipxe.lkrn", f"    INITRD ::{mac.hexhyp}/boot.ipxe"]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _grub(machine: Machine | None, plan: BootPlan, mac: Mac, server: IPAddress) -> bytes:
+    lines = [f"# {_title(machine, mac, plan)}"]
+    if plan.action in _OWN_DISK:
+        lines += [
+            "search --no-floppy --set=root --file /EFI/BOOT/BOOTX64.EFI",
+            "chainloader /EFI/BOOT/BOOTX64.EFI",
+            "boot",
+        ]
+    else:
+        host = f"(tftp,{server})"
+        lines += [
+            f"chainloader {host}/{mac.hexhyp}/ipxe.efi",
+            "boot",
+            'echo "iPXE did not start. With Secure Boot on, unsigned loaders are refused."',
+            "sleep 10",
+        ]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _title(machine: Machine | None, mac: Mac, plan: BootPlan) -> str:
+    """One harmless line for a comment."""
+    return screen_text(f"{machine.name if machine else mac}: {plan.reason}").replace("\n", " ")
+
+
+def _mac(text: str) -> Mac | None:
+    with suppress(InvalidValue, ValueError):
+        return Mac.parse(text)
+    return None
