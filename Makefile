@@ -39,5 +39,8 @@ test-long: setup-test ## The rest: long series, every firmware, kill tests
 bench: setup-test ## Benchmarks: ratios against peers in the same run
 	@$(PYTEST) -q tests/bench -s
 
+bench-dhcp: setup-test ## DHCP exchanges a second beside Kea and dnsmasq; SHORT=1 takes a few minutes
+	@$(BIN)/python -m tests.bench.dhcp $(if $(SHORT),--short)
+
 clean: ## Remove what was built (not data)
 	@rm -rf .venv .cache build netboot_assets/build provisioner/web/static/vendor

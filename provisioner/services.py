@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, nullcontext
+from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from typing import Any
 
@@ -23,11 +25,13 @@ from provisioner.dhcp.server import DhcpServer, Pace, Served
 from provisioner.domain import lifecycle
 from provisioner.domain.errors import Refused, StoreUnavailable
 from provisioner.domain.events import Event, Kind
+from provisioner.domain.ports import Observer
 from provisioner.images import server as image_server
 from provisioner.settings import InterfaceSettings, Settings
 from provisioner.storage.feed import ChangeFeed
 from provisioner.storage.journal import Journal
 from provisioner.storage.observer import EventWriter
+from provisioner.storage.pipe import PipeObserver, pipe, write_from
 from provisioner.tftp.server import Limits, TftpServer
 from provisioner.tftp.virtual import VirtualFiles
 from provisioner.web.machines import create_machines_app
@@ -83,9 +87,11 @@ def address_of(wire: InterfaceSettings) -> IPv4Address:
 def packets(settings: Settings, stop: threading.Event) -> None:
     """DHCP and TFTP: the only service with raw and low-port rights."""
     with ExitStack() as stack:
+        # First: a process with threads must not fork.
+        writer = _writer_process(stack, settings, "packets")
+        observer = writer.observer
         house = stack.enter_context(House.open(settings, database_may_be_away=True))
         feed = _feed(stack, house, "packets", files=False)
-        observer = _observer(stack, house, "packets")
         loaders = (
             frozenset(path.name for path in settings.loaders.iterdir())
             if settings.loaders.is_dir()
@@ -116,14 +122,15 @@ def packets(settings: Settings, stop: threading.Event) -> None:
             thread.start()
         log.info("packets served", wires=[wire.name for wire in wires])
         while not stop.wait(0.5):
-            if not all(thread.is_alive() for thread in threads):
+            if not all(thread.is_alive() for thread in threads) or writer.ended():
                 break
         dhcp.stop()
         tftp.stop(grace=5.0)
         for thread in threads:
             thread.join()
         if not stop.is_set():
-            raise Refused("a packet loop ended by itself", "see the log; the supervisor starts it again")
+            what = "the writer of observations" if writer.ended() else "a packet loop"
+            raise Refused(f"{what} ended by itself", "see the log; the supervisor starts it again")
 
 
 def web(settings: Settings, stop: threading.Event) -> None:
@@ -335,7 +342,55 @@ def _feed(stack: ExitStack, house: House, name: str, *, files: bool) -> ChangeFe
     return feed
 
 
-def _lease_file(settings: Settings, observer: EventWriter) -> LeaseFile | None:
+@dataclass(slots=True)
+class _Writer:
+    """The process that writes what the packet loops observe."""
+
+    pid: int
+    observer: PipeObserver
+    status: int | None = None
+
+    def ended(self) -> bool:
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.status = status if pid else None
+        return self.status is not None
+
+    def close(self) -> None:
+        """Let it write what it has."""
+        self.observer.close()
+        if self.status is None:
+            _, self.status = os.waitpid(self.pid, 0)
+
+
+def _writer_process(stack: ExitStack, settings: Settings, name: str) -> _Writer:
+    """Fork it. It ends, its queue written, when this process closes the pipe or dies."""
+    here, there = pipe()
+    pid = os.fork()
+    if pid:
+        there.close()
+        writer = _Writer(pid, PipeObserver(here))
+        stack.callback(writer.close)
+        return writer
+    code = 1
+    try:
+        here.close()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        # A packet is answered before it is written about.
+        os.nice(5)
+        with ExitStack() as own:
+            house = own.enter_context(House.open(settings, database_may_be_away=True))
+            write_from(there, _observer(own, house, name))
+        code = 0
+    except Exception:
+        log.exception("observations are not written any more")
+    finally:
+        # Whatever the parent registered to happen at its end is not for this process to do.
+        os._exit(code)
+
+
+def _lease_file(settings: Settings, observer: Observer) -> LeaseFile | None:
     """None when it cannot be used: machines with reservations are served all the same."""
     try:
         return LeaseFile.open(settings.data_dir / "leases.db")

@@ -1,0 +1,72 @@
+"""Observations that another process writes."""
+
+import os
+import time
+from uuid import uuid4
+
+from provisioner.domain.events import Event, Kind, Sighting
+from provisioner.domain.mac import Mac
+from provisioner.domain.machine import Phase
+from provisioner.storage.pipe import PipeObserver, pipe, write_from
+
+MAC = Mac.parse("52:54:00:98:00:17")
+FULL = Event(Kind.DHCP_ACK, "took 10.98.0.17", 17, uuid4(), MAC, Phase.FIRMWARE, "dhcp", {"interface": "eth1"})
+BARE = Event(Kind.SERVICE, "the clock was set", 18)
+SIGHTING = Sighting(MAC, "dhcp", 19, "PXE uefi-x64 on eth1")
+
+
+class Collected:
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def observe(self, event: Event) -> None:
+        self.told.append(event)
+
+    def sight(self, sighting: Sighting) -> None:
+        self.told.append(sighting)
+
+
+def test_what_goes_in_comes_out() -> None:
+    here, there = pipe()
+    observer, collected = PipeObserver(here), Collected()
+    observer.observe(FULL)
+    observer.sight(SIGHTING)
+    observer.observe(BARE)
+    observer.close()
+    write_from(there, collected)
+    assert collected.told == [FULL, SIGHTING, BARE]
+
+
+def test_the_loop_never_waits_for_a_writer_that_hangs() -> None:
+    here, there = pipe()
+    observer = PipeObserver(here)
+    started = time.monotonic()
+    for _ in range(50_000):
+        observer.observe(FULL)
+    assert time.monotonic() - started < 5
+    assert observer.dropped_total > 0
+    collected = Collected()
+    observer.close()
+    write_from(there, collected)
+    assert len(collected.told) + observer.dropped_total == 50_000
+
+
+def test_a_writer_that_died_costs_observations_only() -> None:
+    here, there = pipe()
+    there.close()
+    observer = PipeObserver(here)
+    observer.observe(FULL)
+    assert observer.dropped_total == 1
+    observer.close()
+
+
+def test_the_writer_ends_when_its_parent_is_killed() -> None:
+    here, there = pipe()
+    pid = os.fork()
+    if not pid:
+        here.close()
+        write_from(there, Collected())
+        os._exit(7)
+    there.close()
+    here.close()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
