@@ -11,6 +11,7 @@ from provisioner.cli import (
     bmc,
     container,
     db,
+    diagnose,
     doctor,
     image,
     lab,
@@ -46,6 +47,7 @@ app.add_typer(image.app, name="image")
 app.add_typer(payload.app, name="payload")
 app.add_typer(container.app, name="container")
 app.command("simulate", epilog=simulate.EXAMPLE)(simulate.simulate)
+app.command("diagnose", epilog=diagnose.EXAMPLE)(diagnose.diagnose)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")

@@ -15,9 +15,10 @@ from uuid import UUID
 from provisioner.domain.events import Event
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import PHASES, Machine, Phase, Slot
+from provisioner.domain.progress import moving, since_life
 from provisioner.domain.records import PhaseRecord
-from provisioner.web.pages.spoken import span
-from provisioner.web.pages.train import Segment, condition, moving, since_life, train
+from provisioner.domain.spoken import span
+from provisioner.web.pages.train import Segment, condition, train
 
 PAGE = 200
 """Rows a page: what a browser lays out well within a second."""

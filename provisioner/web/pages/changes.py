@@ -10,10 +10,10 @@ from uuid import UUID
 from provisioner.domain.errors import StoreUnavailable
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import Machine
+from provisioner.domain.spoken import SECOND
 from provisioner.web.pages import readings
 from provisioner.web.pages.board import Row, Strip, View
 from provisioner.web.pages.desk import Board, Desk, Drawer
-from provisioner.web.pages.spoken import SECOND
 
 OVERLAP = 200
 """Events sent again on connecting: an event is visible up to 200 ms before the snapshot shows what it did."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
+from provisioner.domain import outlook
 from provisioner.domain.bmc import Bmc
 from provisioner.domain.machine import Machine, State
 from provisioner.web.pages import board, readings, timeline
@@ -36,7 +37,7 @@ class Drawer:
 
     machine: Machine
     row: Row
-    expected: timeline.Expected
+    expected: outlook.Expected
     entries: tuple[timeline.Entry, ...]
     acts: tuple[Act, ...]
     bmc: Bmc | None
@@ -84,11 +85,11 @@ class Desk:
             (str(address) for _, address in self.parts.wires if subnet and address in subnet.prefix),
             "the appliance",
         )
-        around = timeline.Surroundings(subnet, told.stranger, ours)
+        around = outlook.Surroundings(subnet, told.stranger, ours)
         return Drawer(
             machine=machine,
             row=board.rows([machine], read, now)[0],
-            expected=timeline.expected(machine, around, now),
+            expected=outlook.expected(machine, around, now),
             entries=timeline.entries(told.events),
             acts=acts_for(machine),
             bmc=told.bmc,

@@ -10,8 +10,8 @@ from provisioner.domain.events import Event, Sighting
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import Machine, Phase, State
 from provisioner.domain.ports import Store
+from provisioner.domain.spoken import MINUTE
 from provisioner.web.pages.board import Readings
-from provisioner.web.pages.spoken import MINUTE
 from provisioner.web.pages.train import medians
 
 _TIMELINE = 200

@@ -10,8 +10,8 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from provisioner.actions.accounts import MIN_PASSWORD
+from provisioner.domain import spoken
 from provisioner.web import auth
-from provisioner.web.pages import spoken
 from provisioner.web.pages.train import summary
 from provisioner.web.parts import Parts
 

@@ -7,29 +7,9 @@ from itertools import pairwise
 from statistics import median_low
 
 from provisioner.domain.machine import PHASES, Machine, Phase, State
+from provisioner.domain.progress import since_life, stuck
 from provisioner.domain.records import PhaseRecord
-from provisioner.web.pages.spoken import MINUTE, SECOND, clock, span
-
-QUIET: Mapping[Phase, int] = {
-    # A ROM retries DHCP for about a minute, then tries its next boot device.
-    Phase.FIRMWARE: 3 * MINUTE,
-    # Loader and script are small; iPXE gives up within two minutes.
-    Phase.LOADER: 3 * MINUTE,
-    # Kernel and initrd are some 500 MB: minutes on a busy gigabit uplink.
-    Phase.KERNEL: 6 * MINUTE,
-    # The live system has its config; nothing long is left before the first report.
-    Phase.CONFIG: 4 * MINUTE,
-    Phase.CLOCK: 2 * MINUTE,
-    # Reading partition tables of slow or failing disks.
-    Phase.DISK: 5 * MINUTE,
-    # The image reports each percent, but an old disk may sync for minutes.
-    Phase.IMAGE: 10 * MINUTE,
-    Phase.PAYLOAD: 10 * MINUTE,
-    Phase.WRITTEN: 3 * MINUTE,
-    # Servers with much memory take ten minutes from reset to their disk.
-    Phase.REBOOT: 15 * MINUTE,
-}
-"""How long a machine may give no sign of life in a phase before it counts as stuck."""
+from provisioner.domain.spoken import SECOND, clock, span
 
 _NOTICEABLE = 3 * SECOND
 """Shorter differences from the median say nothing about a machine."""
@@ -47,29 +27,6 @@ class Segment:
     percent: int | None = None
     width: int = 2
     """2: took the fleet's median or is still to come; 1: much faster, 3 and 5: slower."""
-
-
-def moving(machine: Machine) -> bool:
-    """Is an install under way that should show signs of life?"""
-    install = machine.install
-    if install is None or install.phase is None:
-        return False
-    if machine.state in (State.ARMED, State.INSTALLING):
-        return install.open
-    return machine.state is State.INSTALLED and install.outcome == "complete"
-
-
-def since_life(machine: Machine, now: int) -> int:
-    """How long ago the machine last said or did something, as far as the inventory knows."""
-    seen = machine.install.phase_at if machine.install else None
-    return now - max(seen or 0, machine.state_at)
-
-
-def stuck(machine: Machine, now: int) -> bool:
-    """Has it been silent for longer than its phase may be?"""
-    if not moving(machine) or machine.install is None or machine.install.phase is None:
-        return False
-    return since_life(machine, now) > QUIET.get(machine.install.phase, 10 * MINUTE)
 
 
 def condition(machine: Machine, now: int) -> str:

@@ -1,4 +1,4 @@
-"""The commands that the page tells people to type are commands that there are."""
+"""The commands that page, doctor and diagnose tell people to type are commands that there are."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,11 @@ import provisioner.web
 from provisioner.cli.app import app
 
 WEB = Path(provisioner.web.__file__).parent
-SOURCES = [*sorted((WEB / "templates").glob("*.html")), *sorted((WEB / "pages").glob("*.py"))]
+SOURCES = [
+    *sorted((WEB / "templates").glob("*.html")),
+    *sorted((WEB / "pages").glob("*.py")),
+    *(WEB.parent / name for name in ("domain/outlook.py", "doctor/checks.py", "actions/diagnose.py")),
+]
 
 
 def advised() -> set[tuple[str, ...]]:

@@ -8,8 +8,9 @@ import pytest
 from provisioner.domain.events import Event, Kind, Sighting
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import PHASES, Phase, State
+from provisioner.domain.outlook import Surroundings, expected
 from provisioner.domain.subnet import Subnet
-from provisioner.web.pages.timeline import Surroundings, entries, expected
+from provisioner.web.pages.timeline import entries
 from tests.web.pages.fleet import MINUTE, SECOND, bare, ended, installing
 
 NOW = 1_700_000_000 * SECOND

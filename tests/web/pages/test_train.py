@@ -6,8 +6,9 @@ from uuid import uuid4
 import pytest
 
 from provisioner.domain.machine import PHASES, Machine, Phase, State
+from provisioner.domain.progress import QUIET
 from provisioner.domain.records import PhaseRecord
-from provisioner.web.pages.train import QUIET, condition, durations, medians, summary, train
+from provisioner.web.pages.train import condition, durations, medians, summary, train
 from tests.web.pages.fleet import MINUTE, SECOND, bare, ended, installing
 
 NOW = 1_700_000_000 * SECOND
