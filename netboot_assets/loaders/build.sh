@@ -21,8 +21,10 @@ version() { dpkg-query -W -f '${Version}' "$1" 2>/dev/null || die "package $1 is
 
 IPXE=$(version ipxe)
 GRUB=$(version grub-efi-amd64-bin)
+PXELINUX=$(version pxelinux)
+SYSLINUX=$(version syslinux-common)
 KEY=$({
-    echo "$IPXE $GRUB"
+    echo "$IPXE $GRUB $PXELINUX $SYSLINUX"
     cat "$HERE/build.sh" "$HERE/localboot.cfg"
 } | sha256sum | cut -d ' ' -f 1)
 if [[ -e $OUT/manifest.json && $(cat "$OUT/.stamp" 2>/dev/null) == "$KEY" ]]; then
@@ -47,6 +49,9 @@ add() {
 add /usr/lib/ipxe/undionly.kpxe ipxe "$IPXE" bios
 add /usr/lib/ipxe/ipxe.pxe ipxe "$IPXE" bios
 add /usr/lib/ipxe/ipxe.lkrn ipxe "$IPXE" bios
+# For BIOSes whose UNDI driver fails iPXE: PXELINUX starts ipxe.lkrn, which drives the card itself.
+add /usr/lib/PXELINUX/pxelinux.0 pxelinux "$PXELINUX" bios
+add /usr/lib/syslinux/modules/bios/ldlinux.c32 syslinux-common "$SYSLINUX" bios
 add /usr/lib/ipxe/snponly.efi ipxe "$IPXE" uefi-x64
 add /boot/ipxe.efi ipxe "$IPXE" uefi-x64
 

@@ -134,7 +134,7 @@ def granted(
     if plan.action is Action.INSTALL and address != case.address:
         # Its files are given out at the reserved address only; another NIC of the machine has that one.
         plan = BootPlan(Action.ADDRESS_ONLY, f"{plan.reason}, but only at its reserved address")
-    boot, why = boot_file(question, plan, context.address, context.http_port, context.loaders)
+    boot, why = boot_file(question, plan, context.address, context.http_port, context.loaders, machine)
     name = machine.name if machine is not None and address == case.address else ""
     reply, note = replies.grant(question, kind, address, case.server_id, case.subnet, name, boot)
     return Decision(

@@ -4,12 +4,18 @@ from ipaddress import IPv4Address
 
 from provisioner.dhcp.question import Client, Question
 from provisioner.dhcp.reply import BootFile
-from provisioner.domain.boot import Action, BootPlan, loader_for
+from provisioner.domain.boot import LOADER_LABEL, Action, BootPlan, loader_for
 from provisioner.domain.firmware import Firmware
+from provisioner.domain.machine import Machine
 
 
 def boot_file(
-    question: Question, plan: BootPlan, server: IPv4Address, http_port: int, loaders: frozenset[str]
+    question: Question,
+    plan: BootPlan,
+    server: IPv4Address,
+    http_port: int,
+    loaders: frozenset[str],
+    machine: Machine | None = None,
 ) -> tuple[BootFile | None, str]:
     """What the client loads next from ``server``, and why; a system is told nothing about booting.
 
@@ -28,7 +34,7 @@ def boot_file(
             f"&arch={question.firmware}"
         )
         return BootFile(url, server), f"boot script because it is iPXE on {question.firmware}"
-    loader, why = _loader(question, loaders)
+    loader, why = _loader(question, loaders, machine.labels.get(LOADER_LABEL, "") if machine else "")
     if loader is None:
         return None, f"no boot file: {why}"
     if question.client is Client.HTTP:
@@ -36,9 +42,9 @@ def boot_file(
     return BootFile(loader, server), why
 
 
-def _loader(question: Question, loaders: frozenset[str]) -> tuple[str | None, str]:
+def _loader(question: Question, loaders: frozenset[str], wanted: str) -> tuple[str | None, str]:
     if question.firmware is not Firmware.UNKNOWN:
-        return loader_for(question.firmware, loaders)
+        return loader_for(question.firmware, loaders, wanted)
     if question.architectures:
         return None, f"no loader exists for architecture {', '.join(map(str, question.architectures))}"
     return None, "it names no architecture (option 93)"

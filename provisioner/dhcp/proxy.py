@@ -55,7 +55,7 @@ def boot_server(case: Case, port: int) -> Decision:
 
 def _boot(case: Case) -> tuple[replies.BootFile | None, str]:
     context = case.context
-    return boot_file(case.question, case.plan, context.address, context.http_port, context.loaders)
+    return boot_file(case.question, case.plan, context.address, context.http_port, context.loaders, case.machine)
 
 
 def _decided(case: Case, reply: replies.Reply, reason: str, kind: Kind) -> Decision:

@@ -90,11 +90,25 @@ LOADERS: dict[Firmware, str] = {
 """The first program for each firmware, collected at set-up from Debian's ipxe package."""
 
 
-def loader_for(firmware: Firmware, available: frozenset[str]) -> tuple[str | None, str]:
-    """The loader's file name and the reason, or None and what to do about it."""
+LOADER_LABEL = "loader"
+"""A machine's label that names another first program than its firmware's, like ``pxelinux.0``."""
+
+
+def loader_for(firmware: Firmware, available: frozenset[str], wanted: str = "") -> tuple[str | None, str]:
+    """The loader's file name and the reason, or None and what to do about it.
+
+    ``wanted``: the machine's own choice (LOADER_LABEL); empty: by its firmware.
+    """
+    if wanted:
+        if wanted in available:
+            return wanted, f"boot file {wanted} because its label {LOADER_LABEL!r} says so"
+        return None, f"loader {wanted}, which its label {LOADER_LABEL!r} names, is not there; correct the label"
     name = LOADERS.get(firmware)
     if name is None:
-        return None, f"no loader exists here for {firmware} firmware; set the machine to BIOS or UEFI x86-64"
+        return None, (
+            f"no loader exists here for {firmware} firmware; put one into the loaders folder and name it by the "
+            f"machine's label {LOADER_LABEL!r}, or set the machine to BIOS or UEFI x86-64"
+        )
     if name not in available:
         return None, f"loader {name} is not there; run `make setup` to collect it"
     return name, f"boot file {name} because its firmware is {firmware}"

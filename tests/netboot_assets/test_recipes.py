@@ -55,6 +55,8 @@ def test_loader_manifest_describes_what_is_there() -> None:
         "undionly.kpxe": "bios",
         "ipxe.pxe": "bios",
         "ipxe.lkrn": "bios",
+        "pxelinux.0": "bios",
+        "ldlinux.c32": "bios",
         "snponly.efi": "uefi-x64",
         "ipxe.efi": "uefi-x64",
         "localboot-x64.efi": "uefi-x64",

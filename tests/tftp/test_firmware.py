@@ -29,6 +29,23 @@ with serving(root, virtual=lambda name, ip, server: made.get(name), listen="10.9
     print(*(e.message for e in tftp.recorder.events), sep="\\n", flush=True)
 """
 
+IPXE_FIRST = ("--dhcp-boot=tag:ipxe,boot.ipxe,,10.98.9.1", "--dhcp-boot=tag:!ipxe,tag:efi,snponly.efi,,10.98.9.1")
+BY_MAC = """
+import sys, pathlib
+from provisioner.domain.inventory import Inventory
+from provisioner.domain.machine import State
+from provisioner.tftp.virtual import VirtualFiles
+from tests.domain.samples import NOW, install, machine, subnet
+from tests.tftp.serving import FixedSnapshot, serving
+armed = machine(mac="52:54:00:98:09:01", ip="10.98.9.15", state=State.ARMED, install=install())
+known = Inventory.build([armed], [subnet("10.98.9.0/24")])
+virtual = VirtualFiles(FixedSnapshot(known), lambda: NOW).content
+with serving(pathlib.Path(sys.argv[1]), virtual=virtual, inventory=known, listen="10.98.9.1", port=69) as tftp:
+    print("up", flush=True)
+    tftp.recorder.wait_for("/boot.ipxe", 200)
+    print(*(e.message for e in tftp.recorder.events), sep="\\n", flush=True)
+"""
+
 
 @contextmanager
 def running(argv: list[str], **options: object) -> Iterator[subprocess.Popen[str]]:
@@ -39,13 +56,13 @@ def running(argv: list[str], **options: object) -> Iterator[subprocess.Popen[str
             process.kill()
 
 
-def dnsmasq(cable: Wire, folder: Path) -> list[str]:
+def dnsmasq(cable: Wire, folder: Path, *boot: str) -> list[str]:
     return [
         *cable.exec(cable.server), "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0",
         "--interface=br0", "--bind-interfaces", "--dhcp-range=10.98.9.10,10.98.9.20,255.255.255.0", "--user=root",
         f"--dhcp-leasefile={folder / 'leases'}", f"--pid-file={folder / 'pid'}", "--dhcp-userclass=set:ipxe,iPXE",
-        "--dhcp-match=set:efi,option:client-arch,7", "--dhcp-boot=tag:ipxe,boot.ipxe,,10.98.9.1",
-        "--dhcp-boot=tag:!ipxe,tag:efi,snponly.efi,,10.98.9.1",
+        "--dhcp-match=set:efi,option:client-arch,7", "--dhcp-host=52:54:00:98:09:01,10.98.9.15",
+        *(boot or IPXE_FIRST),
     ]  # fmt: skip
 
 
@@ -90,3 +107,27 @@ def test_firmware_and_ipxe_read_what_they_need(tmp_path: Path, uefi: bool) -> No
     reads = [line.split(",")[0].split(":")[0] for line in lines]
     firmware = ["asked for the size of snponly.efi", "read snponly.efi"] if uefi else []
     assert reads == [*firmware, "read boot.ipxe", "read second"], told
+
+
+def test_pxelinux_finds_its_config_by_mac_and_starts_ipxe_with_its_own_drivers(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    for program in (
+        Path("/usr/lib/PXELINUX/pxelinux.0"),
+        Path("/usr/lib/syslinux/modules/bios/ldlinux.c32"),
+        LOADERS / "ipxe.lkrn",
+    ):
+        shutil.copy(program, root)
+    with (
+        wire("10.98.9.1/24") as cable,
+        running(dnsmasq(cable, tmp_path, "--dhcp-boot=pxelinux.0,,10.98.9.1")),
+        running([*cable.exec(cable.server), sys.executable, "-c", BY_MAC, str(root)], cwd=ROOT) as server,
+    ):
+        assert server.stdout is not None
+        assert server.stdout.readline() == "up\n"
+        with running(qemu(cable, tmp_path, uefi=False)):
+            told, _ = server.communicate(timeout=220)
+    reads = [line.split(",")[0] for line in told.splitlines()]
+    mac = "52-54-00-98-09-01"
+    wanted = ["pxelinux.0", "ldlinux.c32", f"pxelinux.cfg/01-{mac}", "ipxe.lkrn", f"{mac}/boot.ipxe"]
+    assert [line.removeprefix("read ") for line in reads if line.startswith("read ")] == wanted, told
