@@ -8,9 +8,10 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack, nullcontext
+from contextlib import AsyncExitStack, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -19,8 +20,10 @@ import uvicorn
 from provisioner.actions import arm, power
 from provisioner.actions import images as image_jobs
 from provisioner.actions.replay import replay
+from provisioner.dhcp.counting import PACKETS_METRICS, exposition
 from provisioner.dhcp.lease_file import LeaseFile
 from provisioner.dhcp.respond import Mode
+from provisioner.dhcp.rogues import RogueWatch
 from provisioner.dhcp.server import DhcpServer, Pace, Served
 from provisioner.domain import lifecycle
 from provisioner.domain.errors import Refused, StoreUnavailable
@@ -87,6 +90,8 @@ def address_of(wire: InterfaceSettings) -> IPv4Address:
 def packets(settings: Settings, stop: threading.Event) -> None:
     """DHCP and TFTP: the only service with raw and low-port rights."""
     with ExitStack() as stack:
+        # The packet loop gives Python's lock away at every send; 5 ms until it is given back would be its pace.
+        sys.setswitchinterval(0.0005)
         # First: a process with threads must not fork.
         writer = _writer_process(stack, settings, "packets")
         observer = writer.observer
@@ -118,12 +123,20 @@ def packets(settings: Settings, stop: threading.Event) -> None:
         )
         tftp = TftpServer(settings.loaders, listen, feed, observer, virtual=virtual, limits=limits, now=clock)
         threads = [threading.Thread(target=each.run, name=name) for name, each in (("dhcp", dhcp), ("tftp", tftp))]
-        for thread in threads:
+        alone = [served.name for served in wires if served.mode is Mode.AUTHORITATIVE]
+        ours = frozenset(served.address for served in wires)
+        watch = RogueWatch(
+            alone if settings.dhcp.probe_seconds else [], ours, observer, clock, settings.dhcp.probe_seconds
+        )
+        watching = threading.Thread(target=watch.run, args=(stop,), name="rogue watch", daemon=True)
+        for thread in (*threads, watching):
             thread.start()
+        numbers = settings.data_dir / PACKETS_METRICS
         log.info("packets served", wires=[wire.name for wire in wires])
         while not stop.wait(0.5):
             if not all(thread.is_alive() for thread in threads) or writer.ended():
                 break
+            _publish(numbers, exposition(dhcp.counters, dhcp.lease_counts(), watch.current, observer.dropped_total))
         dhcp.stop()
         tftp.stop(grace=5.0)
         for thread in threads:
@@ -152,6 +165,7 @@ def web(settings: Settings, stop: threading.Event) -> None:
             images=house.library,
             role_images=house.role_images,
             roles=house.role_names,
+            packets_metrics=settings.data_dir / PACKETS_METRICS,
             arm_hours=settings.arm_hours,
             wires=tuple((wire.name, address_of(wire)) for wire in settings.wires),
         )
@@ -340,6 +354,15 @@ def _feed(stack: ExitStack, house: House, name: str, *, files: bool) -> ChangeFe
     feed.start()
     stack.callback(feed.stop)
     return feed
+
+
+def _publish(file: Path, text: str) -> None:
+    """Put numbers where the web service's /metrics takes them from, whole or not at all. A full disk costs the
+    numbers, not the service."""
+    fresh = file.with_suffix(".new")
+    with suppress(OSError):
+        fresh.write_text(text)
+        fresh.replace(file)
 
 
 @dataclass(slots=True)

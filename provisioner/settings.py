@@ -97,6 +97,8 @@ class DhcpSettings(_Section):
     """Clients without a lease that may start."""
     unlisted_per_second: float = Field(default=1000, gt=0)
     """Packets that are looked at; the others are counted only."""
+    probe_seconds: float = Field(default=300, ge=0)
+    """How often other DHCP servers are looked for on authoritative interfaces; 0: never."""
 
 
 class LogSettings(_Section):

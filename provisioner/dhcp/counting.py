@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from provisioner.dhcp.decision import Cause
 from provisioner.domain.events import Kind
 
+PACKETS_METRICS = "metrics-packets.prom"
+"""In ``data_dir``: the packets service has no HTTP of its own."""
+
 
 class Counters:
     """Counted by the loop; read by anybody, a packet late at most."""
@@ -27,12 +30,20 @@ class Counters:
         return dict(self.decisions)
 
 
-def exposition(counters: Counters, leases: Mapping[str, int], rogues: Iterable[tuple[str, str, str]]) -> str:
-    """Prometheus' text format. ``leases``: how many by state; ``rogues``: interface, address and MAC of others."""
-    return "\n".join(_lines(counters, leases, rogues)) + "\n"
+def exposition(
+    counters: Counters, leases: Mapping[str, int], rogues: Iterable[tuple[str, str, str]], dropped: int
+) -> str:
+    """Prometheus' text format. ``leases``: how many by state; ``rogues``: interface, address and MAC of others;
+    ``dropped``: observations that the database was too slow for."""
+    return "\n".join(_lines(counters, leases, rogues, dropped)) + "\n"
 
 
-def _lines(counters: Counters, leases: Mapping[str, int], rogues: Iterable[tuple[str, str, str]]) -> Iterator[str]:
+def _lines(
+    counters: Counters, leases: Mapping[str, int], rogues: Iterable[tuple[str, str, str]], dropped: int
+) -> Iterator[str]:
+    yield "# HELP provisioner_packets_observations_dropped_total Observations that the database was too slow for."
+    yield "# TYPE provisioner_packets_observations_dropped_total counter"
+    yield f"provisioner_packets_observations_dropped_total {dropped}"
     yield "# HELP provisioner_dhcp_packets_total DHCP packets by what was decided and why."
     yield "# TYPE provisioner_dhcp_packets_total counter"
     for (interface, kind, cause), n in sorted(counters.snapshot().items()):

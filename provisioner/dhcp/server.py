@@ -10,8 +10,8 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
@@ -70,7 +70,7 @@ class Pace:
     """Packets of unlisted clients that are looked at: a second, and at once. The others are counted only."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Answer:
     """A decision on its way out."""
 
@@ -199,7 +199,7 @@ class DhcpServer:
                 # The interface went down (ENETDOWN); it serves again when it is back.
                 self._fault(wire.context, fault, "could not receive")
                 break
-            with self._guarded(wire.context, datagram):
+            try:
                 mac = datagram[0][_CHADDR]
                 if mac in self._snapshots.inventory.macs or self._book.knows(mac):
                     self._serve(wire, sock, datagram, now)
@@ -207,17 +207,17 @@ class DhcpServer:
                     unlisted.append(datagram)
                 else:
                     self.counters.decisions[wire.context.interface, Kind.DHCP_IGNORED, Cause.SHED] += 1
+            except Exception as fault:
+                self._unanswered(wire.context, datagram, fault)
         for datagram in unlisted:
-            with self._guarded(wire.context, datagram):
+            try:
                 self._serve(wire, sock, datagram, now)
+            except Exception as fault:
+                self._unanswered(wire.context, datagram, fault)
 
-    @contextmanager
-    def _guarded(self, context: Context, datagram: Datagram) -> Iterator[None]:
+    def _unanswered(self, context: Context, datagram: Datagram, fault: Exception) -> None:
         """Whatever one datagram does, the next client is still served."""
-        try:
-            yield
-        except Exception as fault:
-            self._fault(context, fault, f"could not answer a datagram of {len(datagram[0])} bytes")
+        self._fault(context, fault, f"could not answer a datagram of {len(datagram[0])} bytes")
 
     def _serve(self, wire: Wire, sock: socket.socket, datagram: Datagram, now: int) -> None:
         data, unicast, port = datagram
@@ -247,7 +247,7 @@ class DhcpServer:
         if not durable:
             self._send(answer)
             return
-        answer = replace(answer, undo=tuple(undo))
+        answer.undo = tuple(undo)
         if self._writer is None or not self._writer.submit(durable, answer):
             self._not_durable(answer, "no lease file is open" if self._writer is None else "too many wait for it")
 

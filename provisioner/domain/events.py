@@ -28,6 +28,7 @@ class Kind(StrEnum):
     DHCP_IGNORED = "dhcp.ignored"
     DHCP_DECLINE = "dhcp.decline"
     DHCP_RELEASE = "dhcp.release"
+    DHCP_ROGUE = "dhcp.rogue"
     TFTP_READ = "tftp.read"
     TFTP_REFUSED = "tftp.refused"
     SCRIPT_SERVED = "script.served"

@@ -31,6 +31,8 @@ class Parts:
     """Role name, its image, and the version it is pinned to (empty: the newest)."""
     roles: Callable[[], frozenset[str]] = frozenset
     """Names of the roles that exist."""
+    packets_metrics: Path | None = None
+    """Numbers of the packets service in Prometheus' text format, as it wrote them last."""
     arm_hours: float = 24
     wires: tuple[tuple[str, IPv4Address], ...] = ()
     """Interface names and our address on each, for the page's top bar."""

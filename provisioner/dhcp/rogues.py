@@ -1,0 +1,100 @@
+"""Other DHCP servers on the wires where we are the only one: looked for now and then, told when they come and go.
+
+They are never fought: we do not NAK their clients (RFC 2131 §3.1); a person has to find them.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address
+
+import structlog
+
+from provisioner.domain.errors import InvalidValue
+from provisioner.domain.events import Event, Kind
+from provisioner.domain.mac import Mac
+from provisioner.domain.ports import Observer
+
+log = structlog.get_logger(__name__)
+
+_LISTEN_SECONDS = 3.0
+_PATIENCE_SECONDS = 30.0
+"""For the probe's process, start included, on a machine that is busy."""
+
+Rogue = tuple[str, str, str]
+"""Interface, address and MAC."""
+
+
+class RogueWatch:
+    """Probes each interface every so many seconds until stopped; ``current`` may be read by any thread."""
+
+    def __init__(
+        self,
+        interfaces: Sequence[str],
+        ours: frozenset[IPv4Address],
+        observer: Observer,
+        clock: Callable[[], int],
+        every: float,
+    ) -> None:
+        self._interfaces = interfaces
+        self._ours = {str(address) for address in ours}
+        self._observer, self._clock, self._every = observer, clock, every
+        self.current: frozenset[Rogue] = frozenset()
+
+    def run(self, stop: threading.Event) -> None:
+        while self._interfaces and not stop.is_set():
+            self.look(stop)
+            stop.wait(self._every)
+
+    def look(self, stop: threading.Event) -> None:
+        """Probe once. An interface that could not be probed keeps what was known of it."""
+        found = set()
+        for interface in self._interfaces:
+            answers = _probe(interface, stop)
+            if answers is None:
+                found |= {rogue for rogue in self.current if rogue[0] == interface}
+                continue
+            found |= {(interface, address, mac) for address, mac in answers if address not in self._ours}
+        for interface, address, mac in sorted(found - self.current):
+            why = (
+                f"another DHCP server answers on {interface}: {address}, MAC {mac}; switch it off, or set dhcp = "
+                f"'proxy' for {interface} if it is meant to give the addresses"
+            )
+            self._tell(why, interface, address, mac)
+        for interface, address, mac in sorted(self.current - found):
+            self._tell(
+                f"the other DHCP server on {interface}, {address}, does not answer any more",
+                interface,
+                address,
+                mac,
+            )
+        self.current = frozenset(found)
+
+    def _tell(self, why: str, interface: str, address: str, mac: str) -> None:
+        try:
+            holder = Mac.parse(mac)
+        except InvalidValue:
+            holder = None
+        data = {"interface": interface, "address": address, "mac": mac}
+        self._observer.observe(Event(Kind.DHCP_ROGUE, why, self._clock(), None, holder, None, "dhcp", data))
+
+
+def _probe(interface: str, stop: threading.Event) -> set[tuple[str, str]] | None:
+    """Address and MAC of each server that answered; None when the probe could not run."""
+    argv = [sys.executable, "-m", "provisioner.dhcp.probe", interface, str(_LISTEN_SECONDS)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while process.poll() is None:
+            if stop.wait(0.2) or time.monotonic() > until:
+                process.kill()
+                process.communicate()
+                return None
+        out, fault = process.communicate()
+    if process.returncode:
+        log.warning("cannot look for other DHCP servers", interface=interface, fault=fault.strip()[-500:])
+        return None
+    answers = [json.loads(line) for line in out.splitlines()]
+    return {(answer["address"], answer["mac"]) for answer in answers}
