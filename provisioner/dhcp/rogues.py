@@ -93,8 +93,8 @@ def _probe(interface: str, stop: threading.Event) -> set[tuple[str, str]] | None
                 process.communicate()
                 return None
         out, fault = process.communicate()
-    if process.returncode:
-        log.warning("cannot look for other DHCP servers", interface=interface, fault=fault.strip()[-500:])
+    said = json.loads(out) if process.returncode == 0 else {"failed": fault.strip()[-500:]}
+    if said["failed"]:
+        log.warning("cannot look for other DHCP servers", interface=interface, fault=said["failed"])
         return None
-    answers = [json.loads(line) for line in out.splitlines()]
-    return {(answer["address"], answer["mac"]) for answer in answers}
+    return {(answer["server"], answer["mac"]) for answer in said["answers"]}

@@ -1,5 +1,6 @@
 """Other servers are found and told; what is counted can be scraped."""
 
+import json
 import os
 import subprocess
 import sys
@@ -89,7 +90,12 @@ def test_dnsmasq_beside_us_is_found_by_the_probe(tmp_path: Path) -> None:
     with wire("10.98.0.1/24") as on:
         foreign = on.plug("foreign", FOREIGN[1], f"{FOREIGN[0]}/24")
         looks = [*on.exec(on.server), sys.executable, "-m", "provisioner.dhcp.probe", "br0", "2"]
-        assert subprocess.run(looks, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout == ""
+
+        def probed() -> dict[str, object]:
+            done = subprocess.run(looks, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+            return dict(json.loads(done.stdout))
+
+        assert probed() == {"answers": [], "failed": ""}
         process = subprocess.Popen(
             [
                 *on.exec(foreign),
@@ -101,8 +107,9 @@ def test_dnsmasq_beside_us_is_found_by_the_probe(tmp_path: Path) -> None:
         )
         try:
             until(lambda: ":67 " in inside(on, "foreign", "ss", "-lun"))
-            done = subprocess.run(looks, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-            assert f'"address": "{FOREIGN[0]}", "mac": "{FOREIGN[1]}"' in done.stdout
+            found = probed()["answers"]
+            assert isinstance(found, list)
+            assert [(each["server"], each["mac"]) for each in found] == [FOREIGN]
         finally:
             process.kill()
             process.wait(10)
