@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -217,7 +218,9 @@ def with_fields(tx: Transaction, machine: Machine, fields: Fields, rules: Rules)
             slot_changes[field] = reader(value) if reader else read.plain(value or "", field)
     role = slot_changes.get("role")
     if role and rules.roles is not None and role not in rules.roles:
-        raise InvalidValue("role", role, "does not exist", f"roles: {', '.join(sorted(rules.roles)) or 'none'}")
+        meant = get_close_matches(role, rules.roles, 1)
+        known = f"roles: {', '.join(sorted(rules.roles)) or 'none'}"
+        raise InvalidValue("role", role, "does not exist", f"did you mean {meant[0]}? {known}" if meant else known)
     if {"rack", "chassis", "unit", "blade"} & slot_changes.keys():
         slot_changes["implicit"] = not any(
             slot_changes.get(f, getattr(machine.slot, f)) not in (None, "")

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -168,7 +169,13 @@ def _check_columns(names: Sequence[str], line: int) -> None:
     unknown = [name for name in names if name not in (*FIELDS, "macs")]
     if unknown:
         known = ", ".join((*COLUMNS, *FURTHER_COLUMNS))
-        raise ImportRefused([(line, f"column {unknown[0]!r} is not known; known columns: {known}")])
+        separator = next((mark for mark in (";", "\t", "|") if len(names) == 1 and mark in unknown[0]), "")
+        if separator:
+            said = f"the columns are separated by {separator!r}, and must be by commas: save it as CSV with commas"
+            raise ImportRefused([(line, said)])
+        meant = get_close_matches(unknown[0].strip().lower(), (*COLUMNS, *FURTHER_COLUMNS), 1)
+        hint = f"did you mean {meant[0]}? " if meant else ""
+        raise ImportRefused([(line, f"column {unknown[0]!r} is not known; {hint}known columns: {known}")])
     missing = [name for name in ("name", "mac") if name not in names and not (name == "mac" and "macs" in names)]
     if missing:
         raise ImportRefused([(line, f"column {missing[0]!r} is missing; name and mac are needed")])

@@ -13,7 +13,7 @@ from provisioner.cli import session
 from provisioner.domain.errors import Refused
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.inventory import slot_order
-from provisioner.domain.machine import Machine
+from provisioner.domain.machine import Machine, State
 from provisioner.domain.records import Job
 
 app = typer.Typer(help="Machines: list, edit, import, arm, install, power, events.", no_args_is_help=True)
@@ -104,6 +104,8 @@ def add(
         session.show_json(as_dict(made, bmc))
     else:
         session.say(f"{made.name}: {enrol.describe(made)}; {made.state}")
+        if made.state is State.NEW:
+            session.warn(f"it cannot be armed yet: `provisioner diagnose {made.name}` says what it lacks")
 
 
 @app.command("set", epilog="Example: `provisioner machine set node-01 --role simple --ip 10.12.1.18`")

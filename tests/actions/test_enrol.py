@@ -40,7 +40,7 @@ def test_a_listed_machine_with_role_and_address_is_ready(store: SqlStore) -> Non
         ({"ip": "10.12.1.0"}, "ip '10.12.1.0' is the network or broadcast address of 10.12.1.0/24; choose"),
         ({"ip": "10.12.1.1"}, "ip '10.12.1.1' is the gateway of 10.12.1.0/24; choose another"),
         ({"ip": "10.12.1.17;10.12.1.18"}, "names 2 addresses for 1 MACs; one address a NIC"),
-        ({"role": "simpel"}, "role 'simpel' does not exist; roles: simple, worker"),
+        ({"role": "simpel"}, "role 'simpel' does not exist; did you mean simple? roles: simple, worker"),
         ({"unit": "four"}, "unit 'four' is not a whole number in range; give 0 to"),
         ({"labels": "site"}, "labels 'site' has no '='; write labels like"),
         ({"rack": "r1\n;reboot"}, "has characters that are not allowed here; use letters"),

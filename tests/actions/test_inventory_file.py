@@ -73,7 +73,7 @@ def test_every_faulty_line_is_named_and_nothing_is_written(store: SqlStore) -> N
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("name,mca\nx,y\n", "line 1: column 'mca' is not known; known columns: name, mac, ip"),
+        ("name,mca\nx,y\n", "line 1: column 'mca' is not known; did you mean mac? known columns: name, mac, ip"),
         ("name,ip\nx,y\n", "line 1: column 'mac' is missing; name and mac are needed"),
         ("name,mac\nnode-01,52:54:00:00:00:01,10.1.1.1\n", "line 2: 3 cells under 2 columns; quote cells"),
     ],
