@@ -141,6 +141,7 @@ def boot(console: Path, disk: Path, *options: str | Path) -> str:
     return "\n".join(console.read_text(errors="replace").splitlines()[-60:])
 
 
+@pytest.mark.long  # tests/e2e/test_rack.py takes the same way with the whole appliance
 @pytest.mark.e2e
 @pytest.mark.timeout(2 * BOOT_SECONDS + 30)
 def test_netboot_install_and_boot_from_disk_on_both_firmwares(tmp_path: Path, site: Site) -> None:
