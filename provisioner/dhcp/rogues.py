@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
+from typing import Any
 
 import structlog
 
@@ -93,7 +94,7 @@ def _probe(interface: str, stop: threading.Event) -> set[tuple[str, str]] | None
                 process.communicate()
                 return None
         out, fault = process.communicate()
-    said = json.loads(out) if process.returncode == 0 else {"failed": fault.strip()[-500:]}
+    said: dict[str, Any] = json.loads(out) if process.returncode == 0 else {"failed": fault.strip()[-500:]}
     if said["failed"]:
         log.warning("cannot look for other DHCP servers", interface=interface, fault=said["failed"])
         return None

@@ -134,6 +134,23 @@ def test_offered_addresses_are_reserved() -> None:
     assert offer is not None
 
 
+@pytest.mark.rule("dhcp-37")
+def test_an_offer_outlasts_what_a_rom_takes_to_ask_for_it() -> None:
+    """EDK2 asks again after 4, 8, 16 and 32 s and collects offers for its first window; iPXE asks within 10 s."""
+    server = Server()
+    asked = [server(stranger(1), now=NOW + at * SECOND)[1] for at in (0, 4, 12, 28, 60)]
+    assert {offer.yiaddr for offer in asked if offer} == {FIRST}
+    assert None not in asked
+    # Meanwhile nobody else is offered it.
+    other = server(stranger(2), now=NOW + 79 * SECOND)[1]
+    assert other is not None
+    assert other.yiaddr != FIRST
+    taken = {50: FIRST.packed, 54: SERVER.packed}
+    _, ack = server(stranger(1), REQUEST, taken, now=NOW + 70 * SECOND)
+    assert ack is not None
+    assert ack.options[53] == ACK
+
+
 @pytest.mark.rule("dhcp-11")
 def test_the_order_is_current_then_previous_then_requested_then_pool() -> None:
     server = Server()
