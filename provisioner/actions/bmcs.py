@@ -11,8 +11,9 @@ from provisioner.domain.events import Event, Kind
 from provisioner.domain.ports import Store
 from provisioner.domain.records import Credential
 
-FIELDS = ("address", "port", "protocol", "user", "password", "chassis")
-PROTOCOLS = ("ipmi",)
+FIELDS = ("address", "port", "protocol", "user", "password", "chassis", "new_certificate")
+PROTOCOLS = {"ipmi": 623, "redfish": 443, "cmm": 443, "auto": 623}
+"""What can be spoken, and the port of each. ``auto``: the first harvest finds out."""
 
 
 def add_bmc(store: Store, fields: Mapping[str, Any], *, actor: str, now: int) -> Bmc:
@@ -20,14 +21,13 @@ def add_bmc(store: Store, fields: Mapping[str, Any], *, actor: str, now: int) ->
     for field in fields:
         if field not in FIELDS:
             raise InvalidValue("field", field, "is not known", f"known fields: {', '.join(FIELDS)}")
-    ip = read.address(fields.get("address", ""), "address")
-    if ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified:
-        raise InvalidValue("address", ip, "cannot be a BMC's", "give the address the BMC has on its network")
-    protocol = fields.get("protocol") or "ipmi"
-    if protocol not in PROTOCOLS:
-        raise InvalidValue("protocol", protocol, "is not known", f"choose one of {', '.join(PROTOCOLS)}")
+    ip = read.bmc_address(fields.get("address", ""))
     with store.transaction(actor) as tx:
         before = tx.bmcs.find(str(ip))
+        protocol = fields.get("protocol") or (before.protocol if before else "ipmi")
+        if protocol not in PROTOCOLS:
+            raise InvalidValue("protocol", protocol, "is not known", f"choose one of {', '.join(PROTOCOLS)}")
+        same = before is not None and before.protocol == protocol
         credential_id = before.credential_id if before else None
         if fields.get("user"):
             user, password = read.plain(fields["user"], "user"), str(fields.get("password") or "")
@@ -37,11 +37,12 @@ def add_bmc(store: Store, fields: Mapping[str, Any], *, actor: str, now: int) ->
         bmc = Bmc(
             id=before.id if before else uuid4(),
             address=str(ip),
-            port=read.whole(fields.get("port"), "port", 1, 65535) or (before.port if before else 623),
+            port=read.whole(fields.get("port"), "port", 1, 65535)
+            or (before.port if before and same else PROTOCOLS[protocol]),
             protocol=protocol,
             credential_id=credential_id,
             chassis=read.plain(fields.get("chassis") or (before.chassis if before else ""), "chassis"),
-            certificate=before.certificate if before else "",
+            certificate=before.certificate if before and same and not fields.get("new_certificate") else "",
             version=before.version if before else 0,
         )
         stored = tx.bmcs.put(bmc)

@@ -71,6 +71,14 @@ def address(value: object, field: str = "ip") -> IPAddress:
         raise InvalidValue(field, text, "is not an IP address", "write it like 10.12.1.17") from None
 
 
+def bmc_address(value: object, field: str = "address") -> IPAddress:
+    """An address that may be a BMC's; one of the appliance's own is refused when it is asked."""
+    ip = address(value, field)
+    if ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified:
+        raise InvalidValue(field, ip, "cannot be a BMC's", "give the address the BMC has on its network")
+    return ip
+
+
 def addresses(value: object) -> tuple[IPAddress | None, ...]:
     """IPs by position of the MACs; an empty place means that this NIC has none."""
     if value is None:

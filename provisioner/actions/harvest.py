@@ -3,9 +3,10 @@
 from dataclasses import replace
 from uuid import uuid4
 
+from provisioner.actions import fields as read
 from provisioner.actions.enrol import describe, differences, record_state
-from provisioner.domain.bmc import Bmc, Identity
-from provisioner.domain.errors import Conflict
+from provisioner.domain.bmc import Blade, Bmc, Chassis, Identity
+from provisioner.domain.errors import Conflict, Refused
 from provisioner.domain.events import Event, Kind, Sighting
 from provisioner.domain.lifecycle import settled
 from provisioner.domain.machine import Interface, Machine, Slot
@@ -17,6 +18,7 @@ def merge(tx: Transaction, bmc: Bmc, identity: Identity, now: int) -> tuple[Mach
 
     A BMC without readable MACs makes no machine: there would be nothing to answer on the wire.
     """
+    bmc = _learned(tx, bmc, identity.certificate, identity.protocol, identity.port)
     notes = f" ({'; '.join(identity.notes)})" if identity.notes else ""
     known = [found for mac in identity.macs if (found := tx.machines.find(str(mac)))]
     before = next((m for m in tx.machines.list() if m.bmc_id == bmc.id), None) or next(iter(known), None)
@@ -63,3 +65,47 @@ def merge(tx: Transaction, bmc: Bmc, identity: Identity, now: int) -> tuple[Mach
     if before is not None and before.state is not stored.state:
         record_state(tx, before, stored, now)
     return stored, said
+
+
+def merge_chassis(tx: Transaction, manager: Bmc, chassis: Chassis, now: int) -> list[str]:
+    """All blades of a chassis: their BMCs listed, with the manager's login if they have none, and their machines.
+
+    A contradiction of one blade is a sentence, and leaves the others merged.
+    """
+    manager = _learned(tx, manager, chassis.certificate)
+    name = manager.chassis or f"chassis-{manager.address.replace('.', '-').replace(':', '-')}"
+    sentences = []
+    for blade in chassis.blades:
+        try:
+            sentences.append(_merge_blade(tx, manager, name, blade, now))
+        except Refused as refusal:
+            sentences.append(f"blade {blade.number}: {refusal}")
+            tx.events.add(Event(Kind.BMC_ERROR, sentences[-1], now, actor=tx.actor))
+    return sentences
+
+
+def _merge_blade(tx: Transaction, manager: Bmc, chassis: str, blade: Blade, now: int) -> str:
+    if not blade.bmc:
+        return f"blade {blade.number} has no BMC address; add its machine by its MAC"
+    address = str(read.address(blade.bmc, "BMCIP"))
+    read.bmc_address(address, "BMCIP")
+    bmc = tx.bmcs.find(address) or tx.bmcs.put(
+        Bmc(uuid4(), address, chassis=chassis, credential_id=manager.credential_id)
+    )
+    machine, said = merge(tx, bmc, Identity(macs=blade.macs, notes=blade.notes), now)
+    if machine is not None and machine.slot.blade is None and not machine.slot.unit:
+        placed = replace(machine.slot, chassis=machine.slot.chassis or chassis, blade=blade.number, implicit=False)
+        tx.machines.put(replace(machine, slot=placed))
+    return f"blade {blade.number}: {said}"
+
+
+def _learned(tx: Transaction, bmc: Bmc, certificate: str, protocol: str = "", port: int = 0) -> Bmc:
+    """Pin what was seen first; what is pinned stays."""
+    current = tx.bmcs.find(str(bmc.id)) or bmc
+    after = replace(
+        current,
+        certificate=current.certificate or certificate,
+        protocol=protocol if current.protocol == "auto" and protocol else current.protocol,
+        port=port if current.protocol == "auto" and port else current.port,
+    )
+    return after if after == current else tx.bmcs.put(after)

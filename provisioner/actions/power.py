@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from provisioner.actions import arm as arming
-from provisioner.actions.harvest import merge
+from provisioner.actions.harvest import merge, merge_chassis
 from provisioner.domain.bmc import Bmc, BootDevice, Login, Power
 from provisioner.domain.errors import BmcError, InvalidValue, Refused
 from provisioner.domain.events import Event, Kind
@@ -146,6 +146,11 @@ def _operate(port: BmcPort, job: Job, machine: Machine, bmc: Bmc, login: Login) 
 def _harvested(
     store: Store, port: BmcPort, job: Job, bmc: Bmc, login: Login, clock: Callable[[], int]
 ) -> dict[str, Any]:
+    if bmc.protocol == "cmm":
+        chassis = port.chassis(bmc, login)
+        with store.transaction(job.actor) as tx:
+            sentences = merge_chassis(tx, bmc, chassis, clock())
+        return {"ok": bool(sentences), "name": bmc.address, "said": "; ".join(sentences) or "no blades"}
     identity = port.identify(bmc, login)
     with store.transaction(job.actor) as tx:
         machine, said = merge(tx, bmc, identity, clock())

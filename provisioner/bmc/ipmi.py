@@ -17,7 +17,8 @@ from pyghmi.ipmi.command import Command
 
 from provisioner.bmc.fru import custom_fields, first, host_macs
 from provisioner.bmc.guid import system_uuid
-from provisioner.domain.bmc import BootDevice, Identity, Power
+from provisioner.bmc.session import Target
+from provisioner.domain.bmc import BootDevice, Chassis, Identity, Power
 from provisioner.domain.errors import BmcError, InvalidValue
 from provisioner.domain.mac import Mac
 
@@ -54,6 +55,37 @@ def session(address: str, port: int, user: str, password: str) -> Iterator[Comma
         finally:
             with suppress(Exception):  # the job is done; a BMC that won't hang up times the session out itself
                 command.ipmi_session.logout()
+
+
+@contextmanager
+def opened(target: Target) -> Iterator["Ipmi"]:
+    """As ``session``, behind the adapters' common face."""
+    with session(target.address, target.port, target.user, target.password) as command:
+        yield Ipmi(command, target.address)
+
+
+class Ipmi:
+    """Implements ``session.Session``."""
+
+    def __init__(self, command: Command, address: str) -> None:
+        self._command = command
+        self._address = address
+
+    def identify(self) -> Identity:
+        return identify(self._command)
+
+    def power(self, operation: Power) -> Power:
+        return power(self._command, operation)
+
+    def set_boot_device(self, device: BootDevice, *, persistent: bool, uefi: bool) -> None:
+        set_boot_device(self._command, device, persistent=persistent, uefi=uefi)
+
+    def chassis(self) -> Chassis:
+        raise BmcError(
+            "unsupported",
+            f"BMC {self._address} speaks IPMI, which tells no blades",
+            "list a chassis manager as protocol cmm",
+        )
 
 
 def _probe(address: str, port: int) -> None:

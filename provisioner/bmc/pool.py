@@ -1,35 +1,32 @@
 """The door to all BMCs: bounded in number and time, one operation a BMC at a time (fault-07, fault-08)."""
 
 import json
-import math
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from itertools import count
 from typing import Any
 from uuid import UUID
 
 from provisioner.bmc.addresses import check_bmc_address
-from provisioner.domain.bmc import Bmc, BootDevice, Identity, Login, Power
+from provisioner.bmc.turns import Turns
+from provisioner.domain.bmc import Blade, Bmc, BootDevice, Chassis, Identity, Login, Power
 from provisioner.domain.errors import BmcError
 from provisioner.domain.mac import Mac
 
-_SECONDS = {"identify": 30.0, "boot-device": 15.0, "power": 60.0}
+_SECONDS = {"identify": 30.0, "identify-https": 90.0, "chassis": 60.0, "boot-device": 15.0, "power": 60.0}
 """Deadline of each operation, login included. Big servers take half a minute to power off
-(metal3-io/ironic-image#143)."""
+(metal3-io/ironic-image#143);
+a Redfish identity is some thirty requests to a processor of a few hundred MHz."""
 _STATUS_SECONDS = 15.0
 _GRACE = 3.0
 """The worker ends an overdue job itself; if it has not by then, it is killed and replaced."""
-_QUEUE_SECONDS = 180.0
-"""How long a call waits for its turn behind others."""
 _LONGEST = 1 << 18
 """Bytes of an answer."""
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV")
@@ -109,16 +106,8 @@ class _Worker:
         self._socket.close()
 
 
-@dataclass(slots=True)
-class _Turn:
-    """Whose turn it is at one BMC, and when (monotonic) the last operation ended."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    ended: float = -math.inf
-
-
 class WorkerPool:
-    """Implements ``domain.ports.BmcPort`` for IPMI. Threads may share it; calls block.
+    """Implements ``domain.ports.BmcPort`` for all adapters. Threads may share it; calls block.
 
     The worker process starts when first needed. ``allow_loopback`` is for tests.
     """
@@ -128,16 +117,16 @@ class WorkerPool:
 
         ``between``: seconds a BMC is left alone between two operations (BMCs hang under polling)."""
         self._allow_loopback = allow_loopback
-        self._between = between
-        self._places = threading.BoundedSemaphore(size)
+        self._turns = Turns(size, between)
         self._guard = threading.Lock()
         self._current: _Worker | None = None
-        self._turns: dict[str, _Turn] = {}
         self._ids = count(1)
         self._closed = False
 
     def identify(self, bmc: Bmc, login: Login) -> Identity:
-        told = self._call(bmc, login, "identify", {}, _SECONDS["identify"])
+        told = self._call(
+            bmc, login, "identify", {}, _SECONDS["identify" if bmc.protocol == "ipmi" else "identify-https"]
+        )
         return Identity(
             vendor=told["vendor"],
             model=told["model"],
@@ -145,7 +134,18 @@ class WorkerPool:
             uuid=UUID(told["uuid"]) if told["uuid"] else None,
             macs=tuple(Mac.parse(mac) for mac in told["macs"]),
             notes=tuple(told["notes"]),
+            certificate=told["certificate"],
+            protocol=told.get("protocol", ""),
+            port=told.get("port", 0),
         )
+
+    def chassis(self, bmc: Bmc, login: Login) -> Chassis:
+        told = self._call(bmc, login, "chassis", {}, _SECONDS["chassis"])
+        blades = (
+            Blade(number, at, tuple(Mac.parse(mac) for mac in macs), tuple(notes))
+            for number, at, macs, notes in told["blades"]
+        )
+        return Chassis(tuple(blades), told["certificate"])
 
     def power(self, bmc: Bmc, login: Login, operation: Power) -> Power:
         seconds = _STATUS_SECONDS if operation is Power.STATUS else _SECONDS["power"]
@@ -166,22 +166,20 @@ class WorkerPool:
             worker.end()
 
     def _call(self, bmc: Bmc, login: Login, op: str, args: dict[str, Any], seconds: float) -> dict[str, Any]:
-        if bmc.protocol != "ipmi":
-            raise BmcError(
-                "unsupported", f"BMC {bmc.address} speaks {bmc.protocol}, which is not built in", "set it to ipmi"
-            )
         address = str(check_bmc_address(bmc.address, "bmc", allow_loopback=self._allow_loopback))
         request = {
             "id": next(self._ids),
             "op": op,
+            "protocol": bmc.protocol,
             "address": address,
             "port": bmc.port,
             "user": login.user,
             "password": login.password,
+            "certificate": bmc.certificate,
             "args": args,
             "seconds": seconds,
         }
-        with self._turn(f"{address} {bmc.port}"), self._place(address):
+        with self._turns.at(address, bmc.port):
             worker = self._worker(address)
             try:
                 answer = worker.ask(request, seconds + _GRACE)
@@ -194,32 +192,6 @@ class WorkerPool:
             raise BmcError(told["kind"], told["problem"], told["remedy"])
         result: dict[str, Any] = answer["result"]
         return result
-
-    @contextmanager
-    def _turn(self, key: str) -> Iterator[None]:
-        with self._guard:
-            turn = self._turns.setdefault(key, _Turn())
-        if not turn.lock.acquire(timeout=_QUEUE_SECONDS):
-            raise BmcError("unreachable", f"BMC {key} is busy with other operations", "try again later")
-        try:
-            time.sleep(max(0.0, turn.ended + self._between - time.monotonic()))
-            yield
-        finally:
-            turn.ended = time.monotonic()
-            turn.lock.release()
-
-    @contextmanager
-    def _place(self, address: str) -> Iterator[None]:
-        if not self._places.acquire(timeout=_QUEUE_SECONDS):
-            raise BmcError(
-                "unreachable",
-                f"BMC {address} was not asked: too many others are being asked",
-                "try again when the job before ends",
-            )
-        try:
-            yield
-        finally:
-            self._places.release()
 
     def _worker(self, address: str) -> _Worker:
         with self._guard:

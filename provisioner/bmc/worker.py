@@ -1,10 +1,10 @@
 """A process that talks to BMCs: ``python -m provisioner.bmc.worker``, with a SEQPACKET socket as stdin and stdout.
 
-One JSON message a request, ``{id, op, address, port, user, password, args, seconds}``, one an answer,
-``{id, result}`` or ``{id, error: {kind, problem, remedy}}``, in the order in which they are ready. Each request
-runs in a child forked from this warm process, because a second pyghmi session to the same BMC in one process hangs,
-and one after a log-out fails: a process a job then, but pyghmi is imported (half a second, 35 MB) only once.
-SIGALRM ends a child whose time is over. Passwords come over stdin only. The end of stdin ends it all.
+One JSON message a request, ``{id, op, protocol, address, port, user, password, certificate, args, seconds}``; one
+an answer, ``{id, result}`` or ``{id, error: {kind, problem, remedy}}``, in the order in which they are ready. Each
+request runs in a child forked from this warm process, because a second pyghmi session to the same BMC in one
+process hangs, and one after a log-out fails: a process a job then, but what it needs is imported (half a second)
+only once. SIGALRM ends a child whose time is over. Passwords come over stdin only. The end of stdin ends it all.
 """
 
 import json
@@ -13,9 +13,11 @@ import selectors
 import signal
 import sys
 import traceback
+from dataclasses import replace
 from typing import Any
 
-from provisioner.bmc import ipmi
+from provisioner.bmc.adapters import ADAPTERS, detected
+from provisioner.bmc.session import Target
 from provisioner.domain.bmc import BootDevice, Power
 from provisioner.domain.errors import BmcError
 
@@ -27,23 +29,43 @@ _LONGEST = 1 << 16
 def carry_out(request: Message) -> Message:
     """Do what the request asks. Raises BmcError."""
     args: Message = request.get("args") or {}
-    with ipmi.session(request["address"], request["port"], request["user"], request["password"]) as command:
+    target = Target(
+        request["address"], request["port"], request["user"], request["password"], request["certificate"]
+    )
+    protocol, found = request["protocol"], {}
+    if protocol == "auto":
+        protocol, port = detected(target)
+        target = replace(target, port=port)
+        found = {"protocol": protocol, "port": port}
+    if protocol != "ipmi" and not target.certificate and request["op"] not in ("identify", "chassis"):
+        raise BmcError(
+            "refused",
+            f"the certificate of BMC {target.address} is not known yet",
+            f"`provisioner bmc harvest {target.address}` pins it",
+        )
+    with ADAPTERS[protocol](target) as session:
         match request["op"]:
             case "identify":
-                found = ipmi.identify(command)
+                identity = session.identify()
                 return {
-                    "vendor": found.vendor,
-                    "model": found.model,
-                    "serial": found.serial,
-                    "uuid": str(found.uuid) if found.uuid else None,
-                    "macs": [str(mac) for mac in found.macs],
-                    "notes": list(found.notes),
+                    "vendor": identity.vendor,
+                    "model": identity.model,
+                    "serial": identity.serial,
+                    "uuid": str(identity.uuid) if identity.uuid else None,
+                    "macs": [str(mac) for mac in identity.macs],
+                    "notes": list(identity.notes),
+                    "certificate": identity.certificate,
+                    **found,
                 }
+            case "chassis":
+                chassis = session.chassis()
+                blades = [(b.number, b.bmc, [str(mac) for mac in b.macs], list(b.notes)) for b in chassis.blades]
+                return {"blades": blades, "certificate": chassis.certificate}
             case "power":
-                return {"power": ipmi.power(command, Power(args["operation"])).value}
+                return {"power": session.power(Power(args["operation"])).value}
             case "boot-device":
                 device = BootDevice(args["device"])
-                ipmi.set_boot_device(command, device, persistent=args["persistent"], uefi=args["uefi"])
+                session.set_boot_device(device, persistent=args["persistent"], uefi=args["uefi"])
                 return {}
     raise BmcError("unsupported", f"operation {request['op']!r} is unknown to the worker", "update both halves")
 
@@ -72,7 +94,7 @@ def _outcome(request: Message, status: int) -> Message | None:
     else:
         told = {
             "kind": "garbage",
-            "problem": f"{where} broke the IPMI client (status {status})",
+            "problem": f"{where} broke its client (status {status})",
             "remedy": "look at the service's log",
         }
     return {"id": request["id"], "error": told}

@@ -1,7 +1,7 @@
 """``provisioner bmc``: the doors to the servers' power and identity."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,12 +18,20 @@ def add(
     address: Annotated[str, typer.Argument(help="IP address of the BMC.")],
     user: Annotated[str, typer.Option(help="User name.")] = "",
     password_stdin: Annotated[bool, typer.Option(help="Read the password from standard input.")] = False,
-    protocol: Annotated[str, typer.Option(help="ipmi.")] = "ipmi",
-    port: Annotated[int | None, typer.Option(help="Default 623.")] = None,
-    chassis: Annotated[str, typer.Option(help="Chassis it hangs on.")] = "",
+    protocol: Annotated[str, typer.Option(help="ipmi, redfish, cmm (chassis manager) or auto; default ipmi.")] = "",
+    port: Annotated[int | None, typer.Option(help="Default 623 for IPMI, 443 for the others.")] = None,
+    chassis: Annotated[str, typer.Option(help="Chassis it hangs on; of a chassis manager: its name.")] = "",
+    new_certificate: Annotated[bool, typer.Option(help="Forget the pinned certificate; pin the next.")] = False,
 ) -> None:
     """List a BMC with its login. The password never stands on a command line."""
-    fields = {"address": address, "user": user, "protocol": protocol, "port": port, "chassis": chassis}
+    fields: dict[str, Any] = {
+        "address": address,
+        "user": user,
+        "protocol": protocol,
+        "port": port,
+        "chassis": chassis,
+    }
+    fields["new_certificate"] = new_certificate
     if user:
         fields["password"] = (
             sys.stdin.readline().rstrip("\r\n")

@@ -16,7 +16,7 @@ class Bmc:
     """IP literal."""
     port: int = 623
     protocol: str = "ipmi"
-    """ipmi, redfish or cmm."""
+    """ipmi, redfish or cmm; auto: not known before the first harvest."""
     credential_id: UUID | None = None
     chassis: str = ""
     certificate: str = ""
@@ -65,3 +65,29 @@ class Identity:
     """The host's NIC MACs, boot NIC first; never the BMC's own."""
     notes: tuple[str, ...] = ()
     """What could not be read, in words."""
+    certificate: str = ""
+    """Fingerprint that the BMC presented, to be pinned."""
+    protocol: str = ""
+    """What a BMC listed as auto turned out to speak, at ``port``."""
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Blade:
+    """One blade as its chassis manager tells."""
+
+    number: int
+    """Place in the chassis, from 1."""
+    bmc: str
+    """Address of the blade's own BMC; empty if it has none."""
+    macs: tuple[Mac, ...]
+    """The host's, boot NIC first."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chassis:
+    """What a chassis manager tells of all its blades."""
+
+    blades: tuple[Blade, ...]
+    certificate: str = ""

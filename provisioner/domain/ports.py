@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
-from provisioner.domain.bmc import Bmc, BootDevice, Identity, Login, Power
+from provisioner.domain.bmc import Bmc, BootDevice, Chassis, Identity, Login, Power
 from provisioner.domain.events import Event, Sighting
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import Machine
@@ -141,6 +141,10 @@ class BmcPort(Protocol):
     """Talks to BMCs. Calls block until done, within a bounded time; raises BmcError."""
 
     def identify(self, bmc: Bmc, login: Login) -> Identity: ...
+
+    def chassis(self, bmc: Bmc, login: Login) -> Chassis:
+        """All blades behind a chassis manager."""
+        ...
 
     def power(self, bmc: Bmc, login: Login, operation: Power) -> Power:
         """Carries the operation out, waits until it shows, returns ON or OFF as the BMC then says."""

@@ -36,6 +36,8 @@ class BmcFields(BaseModel):
     user: str | None = None
     password: str | None = Field(default=None, json_schema_extra={"writeOnly": True}, repr=False)
     chassis: str | None = None
+    new_certificate: bool = False
+    """Forget the pinned certificate; the next harvest pins what it sees."""
 
 
 class NewBmc(BmcFields):
