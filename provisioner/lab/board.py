@@ -75,10 +75,10 @@ class Board:
 
 def table(rows: Iterable[Row]) -> Table:
     made = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("MACHINE", "FIRMWARE", "ROLE", "ADDRESS", "STATE", "PHASE", "TIME", ""):
-        made.add_column(column, justify="right" if column == "TIME" else "left", no_wrap=bool(column))
+    for column in ("MACHINE", "FIRMWARE", "ROLE", "ADDRESS", "STATE", "PHASE", "TIME"):
+        made.add_column(column, justify="right" if column == "TIME" else "left", no_wrap=True)
     for row in rows:
         style = _STYLE.get(row.state, "")
         state = f"[{style}]{row.state}[/]" if style else row.state
-        made.add_row(row.name, row.firmware, row.role, row.ip, state, row.step, f"{row.seconds:.0f} s", row.note)
+        made.add_row(row.name, row.firmware, row.role, row.ip, state, row.step, f"{row.seconds:.0f} s")
     return made
