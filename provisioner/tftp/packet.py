@@ -86,13 +86,15 @@ def decode(datagram: bytes) -> Packet:
     if len(datagram) < 4:
         raise MalformedPacket(f"{len(datagram)} bytes; the shortest TFTP packet has 4")
     number, block = _u16(datagram, 0), _u16(datagram, 2)
+    if number == Opcode.ACK:
+        # First, since nearly all that a server gets is this. Bytes behind the number are ignored: some ROMs pad
+        # to the Ethernet minimum.
+        return Ack(block)
     match number:
         case Opcode.RRQ | Opcode.WRQ:
             return _request(Opcode(number), datagram)
         case Opcode.DATA:
             return Data(block, datagram[4:])
-        case Opcode.ACK:
-            return Ack(block)  # Bytes behind the number are ignored: some ROMs pad to the Ethernet minimum.
         case Opcode.ERROR:
             return Error(block, _text(datagram[4:].split(b"\0", 1)[0]))
         case Opcode.OACK:

@@ -87,6 +87,7 @@ class _Session:
     began: float
     unsent: list[tuple[bytes, SocketAddress]] = field(default_factory=list)
     timer: float | None = None
+    """When the next entry among the timers is due; not later than the transfer's own."""
     blocked: bool = False
     """The socket's buffer is full; epoll tells when there is room."""
 
@@ -305,11 +306,9 @@ class TftpServer:
 
     def _continue(self, session: _Session, mask: int) -> None:
         if mask & select.EPOLLIN:
-            for _ in range(BURST):
-                try:
-                    data, peer = session.sock.recvfrom(2048)
-                except (BlockingIOError, InterruptedError):
-                    break
+            # One at a time: there is rarely a second one, and epoll tells of it.
+            with suppress(BlockingIOError, InterruptedError):
+                data, peer = session.sock.recvfrom(2048)
                 session.transfer.receive_datagram(data, peer, self._monotonic())
         elif mask & select.EPOLLERR:
             # Reads the pending error off the socket; what was lost is repeated by the timer.
@@ -339,7 +338,8 @@ class TftpServer:
             session.blocked = bool(session.unsent)
             self._epoll.modify(session.sock, select.EPOLLIN | (select.EPOLLOUT if session.unsent else 0))
         timer = session.transfer.get_timer()
-        if timer is not None and timer != session.timer:
+        # Each ACK moves the timer on; an entry that is due earlier is enough, and finds the new time then.
+        if timer is not None and (session.timer is None or timer < session.timer):
             session.timer = timer
             heapq.heappush(self._timers, (timer, session.id))
 
@@ -355,12 +355,16 @@ class TftpServer:
             due, fd = heapq.heappop(self._timers)
             session = self._sessions.get(fd)
             # An entry of a session that has ended, or whose timer has moved since, is only a leftover.
-            if session is not None and session.timer == due:
-                self._guarded(fd, partial(self._repeat, session, now))
+            if session is None or session.timer != due:
+                continue
+            session.timer = None
+            self._guarded(fd, partial(self._repeat, session, now))
 
     def _repeat(self, session: _Session, now: float) -> None:
-        session.unsent.clear()  # Stale: the transfer repeats from the last ACK.
-        session.transfer.handle_timer(now)
+        timer = session.transfer.get_timer()
+        if timer is not None and timer <= now:
+            session.unsent.clear()  # Stale: the transfer repeats from the last ACK.
+            session.transfer.handle_timer(now)
         self._flush(session)
 
     def _end(self, session: _Session, *, superseded: bool = False) -> None:
