@@ -238,9 +238,9 @@ def with_fields(tx: Transaction, machine: Machine, fields: Fields, rules: Rules)
         macs = read.macs(fields["mac"])
         if not macs:
             raise InvalidValue("mac", fields["mac"], "is empty", "a machine needs at least one MAC")
-        known = {interface.mac: interface for interface in machine.interfaces}
+        by_mac = {interface.mac: interface for interface in machine.interfaces}
         changes["interfaces"] = tuple(
-            known.get(mac) or Interface(uuid4(), mac, boot=position == 0) for position, mac in enumerate(macs)
+            by_mac.get(mac) or Interface(uuid4(), mac, boot=position == 0) for position, mac in enumerate(macs)
         )
     if "ip" in fields:
         changes["addresses"] = _addresses(machine, macs, read.addresses(fields["ip"]), rules)
