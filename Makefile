@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 IFACE ?=
 
-.PHONY: help setup setup-test run check test test-long bench lint clean
+.PHONY: help setup setup-test run check test test-long bench bench-delivery lint clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -38,6 +38,9 @@ test-long: setup-test ## The rest: long series, every firmware, kill tests
 
 bench: setup-test ## Benchmarks: ratios against peers in the same run
 	@$(PYTEST) -q tests/bench -s
+
+bench-delivery: setup-test ## TFTP and HTTP beside tftpd-hpa, atftpd, dnsmasq, tftpy and nginx; SHORT=1 takes two minutes
+	@$(BIN)/python -m tests.bench.delivery $(if $(SHORT),--quick)
 
 bench-dhcp: setup-test ## DHCP exchanges a second beside Kea and dnsmasq; SHORT=1 takes a few minutes
 	@$(BIN)/python -m tests.bench.dhcp $(if $(SHORT),--short)
