@@ -192,12 +192,16 @@ class EventWriter:
 
 def _move(tx: Transaction, event: Event) -> None:
     """Let the machine's install, and what is known of its firmware, follow what was seen."""
-    firmware = event.data.get("firmware")
-    if event.machine_id is None or not (event.phase in _EARLY_PHASES or firmware):
+    firmware, port = event.data.get("firmware"), event.data.get("switch_port")
+    if event.machine_id is None or not (event.phase in _EARLY_PHASES or firmware or port):
         return
     machine = tx.machines.find(str(event.machine_id))
     if machine is None:
         return
+    if port and any(nic.mac == event.mac and nic.switch_port != port for nic in machine.interfaces):
+        # Where it is plugged in is knowledge about the machine, not progress: it counts as an edit.
+        nics = (replace(nic, switch_port=str(port)) if nic.mac == event.mac else nic for nic in machine.interfaces)
+        machine = tx.machines.put(replace(machine, interfaces=tuple(nics)))
     after = replace(machine, firmware=str(firmware)) if firmware else machine
     install = machine.install
     if event.phase in _EARLY_PHASES and install is not None and install.open:

@@ -211,3 +211,24 @@ def test_a_late_written_observation_does_not_bring_an_earlier_phase_back(store: 
     assert writer.flush()
     with store.reading() as tx:
         assert tx.machines.get("node-01").install == replace(reported, phase=Phase.FIRMWARE, phase_at=NOW + 20)
+
+
+@pytest.mark.rule("dhcp-20")
+def test_where_a_relay_says_a_machine_is_plugged_in_is_kept_with_its_nic(
+    store: SqlStore, writers: Callable[..., EventWriter]
+) -> None:
+    with store.transaction("test") as tx:
+        node = tx.machines.put(machine("node1"))
+    port = Event(
+        Kind.DHCP_OFFER, "offered", NOW, node.id, node.macs[0], None, "dhcp", {"switch_port": "sw3 ge-0/0/17"}
+    )
+    writer = writers(store, "packets")
+    writer.observe(port)
+    assert writer.flush()
+    writer.observe(replace(port, message="offered again"))
+    assert writer.flush()
+    with store.transaction("test") as tx:
+        after = tx.machines.get("node1")
+    assert [nic.switch_port for nic in after.interfaces if nic.mac == port.mac] == ["sw3 ge-0/0/17"]
+    # It was edited once: being told the same again is no change.
+    assert after.version == node.version + 1
