@@ -232,7 +232,7 @@ def bmc(settings: Settings, stop: threading.Event) -> None:
     """Power, boot device and harvest jobs."""
     with ExitStack() as stack:
         house = stack.enter_context(House.open(settings, database_may_be_away=True))
-        pool = house.bmc_pool(size=8)
+        pool = house.bmc_pool()
         while not stop.is_set():
             try:
                 idle = power.work(house.store, pool, clock) is None

@@ -28,6 +28,7 @@ def run(
     timeout: Annotated[float, typer.Option(help="Seconds; 0: by the number of machines.")] = 0,
     drop_callbacks: Annotated[bool, typer.Option(help="Lose every callback: shows that nothing loops.")] = False,
     wrong_mac: Annotated[bool, typer.Option(help="The first machine's FRU lies about its MAC.")] = False,
+    power_cycle: Annotated[bool, typer.Option(help="At the end, once more: each must find its disk.")] = False,
     directory: Annotated[Path | None, typer.Option(help="Keep logs and database here.")] = None,
     cloud_configs: Annotated[
         Path | None, typer.Option(help="Folder of roles to try, instead of the shipped.")
@@ -43,6 +44,7 @@ def run(
         timeout=timeout,
         drop_callbacks=drop_callbacks,
         wrong_mac=wrong_mac,
+        power_cycle=power_cycle,
         directory=directory,
         cloud_configs=cloud_configs,
     )
