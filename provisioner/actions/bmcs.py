@@ -63,6 +63,7 @@ def remove_bmc(store: Store, address: str, *, actor: str, now: int) -> None:
                     "bmc", bmc.address, f"machine {machine.name}", f"machine set {machine.name} --bmc ''"
                 )
         tx.bmcs.remove(bmc.id)
-        if bmc.credential_id:
+        # The blades of a chassis share its manager's login.
+        if bmc.credential_id and all(other.credential_id != bmc.credential_id for other in tx.bmcs.list()):
             tx.credentials.remove(bmc.credential_id)
         tx.events.add(Event(Kind.BMC_CHANGED, f"removed BMC {bmc.address}", now, actor=actor))

@@ -53,6 +53,14 @@ def whole(value: object, field: str, low: int = 0, high: int = 100_000) -> int |
     return number
 
 
+def seconds(value: object, field: str) -> float:
+    """``5``, ``5s``, ``2m`` or ``1h`` in seconds."""
+    found = re.match(r"(\d{1,6}(?:\.\d{1,3})?)\s*([smh]?)\Z", str(value).strip())
+    if found is None:
+        raise InvalidValue(field, value, "is no time", "write it like 5s, 2m or 1h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
 def macs(value: object) -> tuple[Mac, ...]:
     """MACs, ``;``-separated or a list, boot NIC first."""
     read = tuple(Mac.parse(text) for text in _parts(value))

@@ -3,6 +3,7 @@
 A target that has a result is never touched again by the same job, so that a resumed job powers nobody twice.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
@@ -15,22 +16,49 @@ from provisioner.domain.bmc import Bmc, BootDevice, Login, Power
 from provisioner.domain.errors import BmcError, InvalidValue, Refused
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.lifecycle import SECOND
-from provisioner.domain.machine import Machine
+from provisioner.domain.machine import Machine, State
 from provisioner.domain.ports import BmcPort, Compiler, Store, Transaction
 from provisioner.domain.records import Job
 
 KINDS = ("power", "install", "boot-device", "harvest")
 LEASE = 120 * SECOND
 _AT_ONCE = 16
+_LONGEST_PAUSE = 3600.0
 
 
-def enqueue(store: Store, refs: Sequence[str], operation: str, *, actor: str, now: int) -> Job:
-    """Ask for a power operation on machines by name or id. Raises InvalidValue, NotFound, Refused (no BMC)."""
+def enqueue(
+    store: Store,
+    refs: Sequence[str],
+    operation: str,
+    *,
+    actor: str,
+    now: int,
+    rack: str = "",
+    wave: int = 0,
+    every: float = 0.0,
+) -> Job:
+    """Ask for a power operation on machines by name or id, or on all machines of ``rack`` that have a BMC.
+
+    ``wave`` machines at a time (0: all), ``every`` so many seconds, so that a rack's fuse and the appliance live
+    through it. Raises InvalidValue, NotFound, Refused (no BMC).
+    """
     if operation not in tuple(Power):
         raise InvalidValue("operation", operation, "is not known", f"choose one of {', '.join(Power)}")
+    if wave < 0 or not 0 <= every <= _LONGEST_PAUSE:
+        raise InvalidValue("wave", f"{wave} every {every:g} s", "makes no waves", "write --wave 20 --every 5s")
     with store.transaction(actor) as tx:
-        ids = [str(_with_bmc(tx, ref).id) for ref in refs]
-        return _queue(tx, "power", {"machines": ids, "operation": operation}, len(ids), now)
+        machines = {machine.id: machine for machine in (_with_bmc(tx, ref) for ref in refs)}
+        if rack:
+            listed = [m for m in tx.machines.list() if m.slot.rack == rack and m.state is not State.RETIRED]
+            machines |= {machine.id: machine for machine in listed if machine.bmc_id is not None}
+        if not machines:
+            raise Refused(
+                f"no machine of rack {rack} has a BMC" if rack else "no machine is named",
+                "`provisioner machine list` shows racks and BMCs",
+            )
+        ids = [str(machine_id) for machine_id in machines]
+        args = {"machines": ids, "operation": operation, "wave": wave, "every": every}
+        return _queue(tx, "power", args, len(ids), now)
 
 
 def enqueue_install(
@@ -70,22 +98,62 @@ def enqueue_harvest(store: Store, addresses: Iterable[str] | None = None, *, act
         return _queue(tx, "harvest", {"bmcs": [str(bmc.id) for bmc in bmcs]}, len(bmcs), now)
 
 
-def run(store: Store, port: BmcPort, job: Job, clock: Callable[[], int]) -> Job:
-    """Carry a leased job out and store each result as it comes. Returns the finished job."""
+def run(
+    store: Store,
+    port: BmcPort,
+    job: Job,
+    clock: Callable[[], int],
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    progress: Callable[[Job], None] = lambda _: None,
+) -> Job:
+    """Carry a leased job out and store each result as it comes. Returns the finished job.
+
+    What cannot be done twice without harm (cycle, reset, install) is marked before it begins: if this process dies
+    in the middle, those who go on report such a machine instead of switching it again.
+    """
     targets = job.args.get("machines") or job.args.get("bmcs") or []
     results: dict[str, Any] = dict(job.result)
     todo = [target for target in targets if target not in results]
+    size = job.args.get("wave") or max(1, len(todo))
+    every = float(job.args.get("every") or 0)
+    waves = [todo[start : start + size] for start in range(0, len(todo), size)]
     with ThreadPoolExecutor(max_workers=min(_AT_ONCE, max(1, len(todo)))) as pool:
-        running = {pool.submit(_one, store, port, job, target, clock): target for target in todo}
-        for future in as_completed(running):
-            results[running[future]] = future.result()
-            job = replace(job, result=dict(results), done=len(results), lease_until=clock() + LEASE)
-            with store.transaction(job.actor) as tx:
-                job = tx.jobs.put(job)
+        for number, wave in enumerate(waves):
+            if number:
+                job = _kept(store, replace(job, lease_until=clock() + LEASE + int(every * SECOND)))
+                sleep(every)
+            if not _repeatable(job):
+                begun = dict(results) | _begun(store, wave)
+                job = _kept(store, replace(job, result=begun, lease_until=clock() + LEASE))
+            running = {pool.submit(_one, store, port, job, target, clock): target for target in wave}
+            for future in as_completed(running):
+                results[running[future]] = future.result()
+                shown = {**job.result, **results}
+                job = _kept(store, replace(job, result=shown, done=len(results), lease_until=clock() + LEASE))
+                progress(job)
     failures = sum(1 for result in results.values() if not result["ok"])
     state = "done" if not failures else "failed" if failures == len(results) else "partly"
     with store.transaction(job.actor) as tx:
         return tx.jobs.put(replace(job, state=state, lease_until=0))
+
+
+def _repeatable(job: Job) -> bool:
+    """Does doing it again change nothing? "On" for a machine that is on is a look."""
+    return job.kind not in ("power", "install") or job.args.get("operation") in (Power.ON, Power.OFF, Power.STATUS)
+
+
+def _begun(store: Store, targets: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What stands there if this process ends before the switching does."""
+    said = "was being switched when the service stopped, and is not switched again; look at its power state"
+    with store.reading() as tx:
+        machines = {target: tx.machines.find(target) for target in targets}
+    return {t: {"ok": False, "name": found.name if found else t, "said": said} for t, found in machines.items()}
+
+
+def _kept(store: Store, job: Job) -> Job:
+    with store.transaction(job.actor) as tx:
+        return tx.jobs.put(job)
 
 
 def work(store: Store, port: BmcPort, clock: Callable[[], int]) -> Job | None:

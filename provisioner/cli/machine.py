@@ -9,6 +9,7 @@ import typer
 
 from provisioner.actions import arm as arming
 from provisioner.actions import enrol, inventory_file, power
+from provisioner.actions import fields as read
 from provisioner.cli import session
 from provisioner.domain.errors import Refused
 from provisioner.domain.events import Event, Kind
@@ -245,15 +246,27 @@ def install(
         finish(house.finish(job), json)
 
 
-@app.command("power", epilog="Example: `provisioner machine power on node-01 node-02`")
+@app.command("power", epilog="Example: `provisioner machine power on --rack r1 --wave 20 --every 5s`")
 def power_machines(
     operation: Annotated[str, typer.Argument(help="on, off, cycle, reset or status.")],
-    machines: Refs,
+    machines: Annotated[list[str] | None, typer.Argument(metavar="[MACHINE...]", help="Names, ids, MACs.")] = None,
+    rack: Annotated[str, typer.Option(help="All machines of this rack that have a BMC.")] = "",
+    wave: Annotated[int, typer.Option(help="So many at a time; 0: all at once.")] = 0,
+    every: Annotated[str, typer.Option(help="Pause between waves, like 5s or 2m.")] = "0s",
     json: Json = False,
 ) -> None:
-    """Switch machines over their BMCs."""
+    """Switch machines over their BMCs. Interrupted, the job goes on where it was; nobody is switched twice."""
     with session.house() as house:
-        job = power.enqueue(house.store, machines, operation, actor=session.actor(), now=session.now())
+        job = power.enqueue(
+            house.store,
+            machines or [],
+            operation,
+            actor=session.actor(),
+            now=session.now(),
+            rack=rack,
+            wave=wave,
+            every=read.seconds(every, "every"),
+        )
         finish(house.finish(job), json)
 
 

@@ -65,6 +65,7 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
     api.add("POST", "/machines/{ref}/accept", machines.accept)
     api.add("POST", "/machines/{ref}/install", machines.install, 202)
     api.add("POST", "/machines/{ref}/power", machines.power, 202)
+    api.add("POST", "/machines/power", machines.power_many, 202)
     api.add("GET", "/machines/{ref}/log", machines.log)
     api.add("GET", "/machines/{ref}/simulate", Simulate(parts).one)
 

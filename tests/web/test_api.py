@@ -160,13 +160,17 @@ def test_power_and_install_are_jobs(appliance: Appliance, api: TestClient) -> No
     api.patch(f"{API}/machines/node-1", json={"bmc": "10.12.9.1"})
     answer = api.post(f"{API}/machines/node-1/power", json={"operation": "explode"})
     assert problem(answer, 422)["field"] == "operation"
+    rack = {"operation": "on", "rack": "nowhere", "wave": 20, "every": 5}
+    assert "no machine of rack nowhere" in problem(api.post(f"{API}/machines/power", json=rack), 409)["detail"]
+    waves = api.post(f"{API}/machines/power", json={"operation": "status", "machines": ["node-1"], "wave": 1})
+    assert (waves.status_code, waves.json()["total"]) == (202, 1)
     queued = api.post(f"{API}/machines/node-1/power", json={"operation": "cycle"})
     assert queued.status_code == 202
     assert api.get(queued.headers["location"]).json()["state"] == "queued"
     appliance.clock.advance(1)
     assert api.post(f"{API}/machines/node-1/install").status_code == 202
     assert appliance.machine("node-1").state == "armed"
-    assert [job["kind"] for job in api.get(f"{API}/jobs").json()["items"]] == ["power", "install"]
+    assert [job["kind"] for job in api.get(f"{API}/jobs").json()["items"]] == ["power", "power", "install"]
 
 
 def test_simulate_stores_nothing_and_shows_no_token(appliance: Appliance, api: TestClient) -> None:

@@ -136,6 +136,15 @@ class PowerWish(BaseModel):
     operation: str = Field(description="on, off, cycle, reset or status")
 
 
+class WavesWish(PowerWish):
+    """Machines by name or id, or all of a rack that have a BMC; ``wave`` at a time (0: all), ``every`` seconds."""
+
+    machines: list[str] = Field(default_factory=list, max_length=10_000)
+    rack: str = ""
+    wave: int = Field(default=0, ge=0)
+    every: float = Field(default=0, ge=0, le=3600)
+
+
 class LogOut(BaseModel):
     """The last log that the install uploaded; null: none yet."""
 
@@ -246,6 +255,19 @@ class Machines:
     def power(self, ref: str, wish: PowerWish, request: Request, response: Response) -> JobOut:
         """Ask the machine's BMC."""
         job = power.enqueue(self._parts.store, [ref], wish.operation, **self._who(request))
+        return jobs.accepted(response, job)
+
+    def power_many(self, wish: WavesWish, request: Request, response: Response) -> JobOut:
+        """Ask the BMCs of many machines, in waves. A job that is interrupted goes on; nobody is switched twice."""
+        job = power.enqueue(
+            self._parts.store,
+            wish.machines,
+            wish.operation,
+            **self._who(request),
+            rack=wish.rack,
+            wave=wish.wave,
+            every=wish.every,
+        )
         return jobs.accepted(response, job)
 
     def log(self, ref: str) -> LogOut:
