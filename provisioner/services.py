@@ -30,6 +30,7 @@ from provisioner.domain.errors import Refused, StoreUnavailable
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.ports import Observer
 from provisioner.images import server as image_server
+from provisioner.images.traffic import Traffic
 from provisioner.settings import InterfaceSettings, Settings
 from provisioner.storage.feed import ChangeFeed
 from provisioner.storage.journal import Journal
@@ -197,11 +198,13 @@ def images(settings: Settings, stop: threading.Event) -> None:
             else [(host, _IMAGES_PORT) for host in hosts]
         )
 
+        traffic = Traffic(feed, settings.images.max_transfers)
+
         async def serve() -> None:
             async with AsyncExitStack() as sites:
                 for host, port in listen:
                     app = image_server.create_app(
-                        house.images, house.payload, feed, observer, clock, house.containers
+                        house.images, house.payload, feed, observer, clock, house.containers, traffic
                     )
                     await sites.enter_async_context(image_server.listening(app, host, port))
                 await asyncio.to_thread(stop.wait)

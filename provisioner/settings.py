@@ -88,6 +88,8 @@ class ImagesSettings(Listen):
     """The bulk files' listener, and where images come from."""
 
     sources: Sources = Sources()
+    max_transfers: int = Field(default=256, ge=1)
+    """Transfers of a MiB or more at once; more wait in the order in which they came."""
 
 
 class DhcpSettings(_Section):

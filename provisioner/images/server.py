@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from provisioner.domain.errors import InvalidValue, NotFound, Refused
 from provisioner.domain.machine import IPAddress
@@ -30,6 +31,7 @@ from provisioner.images.payload import PayloadStore
 from provisioner.images.readers import Readers
 from provisioner.images.registry import Registry
 from provisioner.images.store import ImageStore
+from provisioner.images.traffic import Traffic
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +69,7 @@ def create_app(
     observer: Observer,
     clock: Callable[[], int],
     containers: ContainerStore,
+    traffic: Traffic,
 ) -> web.Application:
     """The routes. ``clock``: UTC microseconds, for events."""
     payload_root = Root(payload.root)
@@ -75,7 +78,9 @@ def create_app(
     async def image(request: web.Request) -> web.StreamResponse:
         part = request.match_info
         opened, entry = store.open(part["image"], part["version"], part["file"])
-        return _answer(request, _Served(opened, entry.name, f'"{entry.sha256}"', _modified(opened)), readers)
+        return _answer(
+            request, _Served(opened, entry.name, f'"{entry.sha256}"', _modified(opened)), readers, traffic
+        )
 
     async def payload_file(request: web.Request) -> web.StreamResponse:
         path = request.match_info["path"]
@@ -90,15 +95,18 @@ def create_app(
             )
         status = os.fstat(opened.fd)
         etag = f'"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"'
-        return _answer(request, _Served(opened, path, etag, _modified(opened)), readers)
+        return _answer(request, _Served(opened, path, etag, _modified(opened)), readers, traffic)
 
     async def sums(_: web.Request) -> web.StreamResponse:
         return web.Response(text=payload.sums())
 
     def container(request: web.Request, opened: Opened, name: str, digest: str, kind: str) -> web.StreamResponse:
-        return _answer(request, _Served(opened, name, f'"{digest}"', _modified(opened), kind), readers)
+        return _answer(request, _Served(opened, name, f'"{digest}"', _modified(opened), kind), readers, traffic)
 
     registry = Registry(containers, container)
+
+    async def metrics(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=traffic.metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def healthz(_: web.Request) -> web.StreamResponse:
         return web.Response(text="ok\n")
@@ -118,6 +126,7 @@ def create_app(
     app.router.add_get("/v2/{path:.*}", registry.get)
     app.router.add_route("*", "/v2/{path:.*}", registry.refuse)
     app.router.add_get("/healthz", healthz)
+    app.router.add_get("/metrics", metrics)
     app.router.add_get("/{path:.*}", elsewhere)
     app.on_cleanup.append(close_payload)
     return app
@@ -139,7 +148,7 @@ async def _explained(
         return web.Response(status=503, text=f"{refusal}\n")
 
 
-def _answer(request: web.Request, served: _Served, readers: Readers) -> web.StreamResponse:
+def _answer(request: web.Request, served: _Served, readers: Readers, traffic: Traffic) -> web.StreamResponse:
     size = served.opened.size
     selection = select(request.method, request.headers, size, served.etag, served.modified)
     headers = {"ETag": served.etag, "Last-Modified": served.modified, "Accept-Ranges": "bytes"}
@@ -151,7 +160,7 @@ def _answer(request: web.Request, served: _Served, readers: Readers) -> web.Stre
         headers["Content-Type"] = served.kind or _TYPES.get(Path(served.name).suffix, "application/octet-stream")
         if request.method == "GET" and selection.offset == 0 and (ip := _remote(request)) is not None:
             readers.began(ip, request.path, served.name, selection.length)
-        return SendfileResponse(served.opened, selection, headers)
+        return SendfileResponse(served.opened, selection, headers, traffic)
     served.opened.close()
     if verdict is Verdict.UNSATISFIABLE:
         headers["Content-Range"] = f"bytes */{size}"
@@ -164,11 +173,12 @@ class SendfileResponse(web.StreamResponse):
     knows no If-Range by ETag, and sends FILE.gz to clients that accept gzip: a kernel must not change so.
     """
 
-    def __init__(self, opened: Opened, selection: Selection, headers: dict[str, str]) -> None:
+    def __init__(self, opened: Opened, selection: Selection, headers: dict[str, str], traffic: Traffic) -> None:
         super().__init__(status=selection.verdict.value, headers=headers)
         self.content_length = selection.length
         self._file = os.fdopen(opened.fd, "rb", buffering=0)
         self._selection = selection
+        self._traffic = traffic
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         with self._file as file:
@@ -178,12 +188,19 @@ class SendfileResponse(web.StreamResponse):
             sock = transport.get_extra_info("socket")
             if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALL_SECONDS * 1000))
-            writer = await super().prepare(request)
-            if request.method == "GET" and self._selection.length:
-                loop = asyncio.get_running_loop()
-                await loop.sendfile(transport, file, self._selection.offset, self._selection.length, fallback=False)
+            offset, length = self._selection.offset, self._selection.length
+            if request.method != "GET" or not length:
+                return await super().prepare(request)
+            async with self._traffic.turn(length):
+                writer = await super().prepare(request)
+                try:
+                    loop = asyncio.get_running_loop()
+                    await loop.sendfile(transport, file, offset, length, fallback=False)
+                finally:
+                    # sendfile leaves the position behind what was sent, also when the client went away.
+                    self._traffic.sent(_remote(request), max(0, file.tell() - offset))
                 await super().write_eof()
-            return writer
+                return writer
 
 
 def serve(app: web.Application, host: str, port: int, ready: Callable[[int], None] | None = None) -> None:
@@ -240,7 +257,7 @@ def _modified(opened: Opened) -> str:
     return formatdate(os.fstat(opened.fd).st_mtime, usegmt=True)
 
 
-def _remote(request: web.Request) -> IPAddress | None:
+def _remote(request: web.BaseRequest) -> IPAddress | None:
     """Who asks; an IPv4 client of an IPv6 socket by its IPv4 address."""
     if not request.remote:
         return None

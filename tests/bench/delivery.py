@@ -44,9 +44,10 @@ from provisioner.images.containers import ContainerStore
 from provisioner.images.payload import PayloadStore
 from provisioner.images.server import create_app, serve
 from provisioner.images.store import ImageStore
+from provisioner.images.traffic import Traffic
 data = pathlib.Path(sys.argv[1])
 app = create_app(ImageStore(data / "images"), PayloadStore(data / "payload"), FixedSnapshot(), Recorder(),
-                 lambda: 0, ContainerStore(data / "containers"))
+                 lambda: 0, ContainerStore(data / "containers"), Traffic(FixedSnapshot(), 1000))
 serve(app, "127.0.0.1", 8081)
 """
 TFTPY = "import sys, tftpy; tftpy.TftpServer(sys.argv[1]).listen('127.0.0.1', 69)"
@@ -64,7 +65,7 @@ def tftp_servers(folder: Path) -> dict[str, list[str]]:
     return {
         "ours": [sys.executable, "-c", OURS_TFTP, str(folder)],
         "ours, single port": [sys.executable, "-c", OURS_TFTP, str(folder), "single"],
-        "tftpd-hpa": [peer("tftpd-hpa", "in.tftpd"), "-L", "-a", f"{HERE}:69", "-u", "root", "-s", str(folder)],
+        "tftpd-hpa": [peer("tftpd-hpa", "in.tftpd"), "-4L", "-a", f"{HERE}:69", "-u", "root", "-s", str(folder)],
         "atftpd": [
             *(peer("atftpd", "atftpd"), "--daemon", "--no-fork", "--user", "root.root"),
             *("--bind-address", HERE, str(folder)),
@@ -391,7 +392,9 @@ def main() -> None:
         tftp_servers(ROOT)  # Fetches the peers; there is no network where they run.
         # A namespace of its own: port 69 is free there, whatever this host serves.
         command = [sys.executable, "-m", "tests.bench.delivery", "--inside", *sys.argv[1:]]
-        os.execvp("unshare", ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *command])
+        # tftpd-hpa looks its address up by AI_ADDRCONFIG, which wants one that is not 127.0.0.1.
+        wire = 'ip link set lo up && ip addr add 192.0.2.1/32 dev lo && exec "$@"'
+        os.execvp("unshare", ["unshare", "--net", "sh", "-c", wire, "sh", *command])
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory(prefix="delivery-", dir="/dev/shm") as made:
         folder = Path(made)

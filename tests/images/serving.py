@@ -13,6 +13,7 @@ from provisioner.images.containers import ContainerStore
 from provisioner.images.payload import PayloadStore
 from provisioner.images.server import create_app, listening
 from provisioner.images.store import ImageStore
+from provisioner.images.traffic import Traffic
 
 NOW = 1_700_000_000_000_000
 
@@ -53,12 +54,22 @@ class Serving:
 
 
 @contextmanager
-def serving(data: Path, *, inventory: Inventory | None = None, header_seconds: float = 20) -> Iterator[Serving]:
+def serving(
+    data: Path, *, inventory: Inventory | None = None, header_seconds: float = 20, at_once: int = 256
+) -> Iterator[Serving]:
     """Images under ``data/images``, payload under ``data/payload``, on a free port of loopback."""
     store, recorder = ImageStore(data / "images"), Recorder()
     containers = ContainerStore(data / "containers")
     snapshot = FixedSnapshot(inventory or Inventory())
-    app = create_app(store, PayloadStore(data / "payload"), snapshot, recorder, lambda: NOW, containers)
+    app = create_app(
+        store,
+        PayloadStore(data / "payload"),
+        snapshot,
+        recorder,
+        lambda: NOW,
+        containers,
+        Traffic(snapshot, at_once),
+    )
     ready, stop = threading.Event(), asyncio.Event()
     made = Serving(0, store, data / "payload", recorder, containers)
     runner = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)

@@ -304,7 +304,9 @@ def test_the_service_lets_a_download_finish_when_it_is_stopped(tmp_path: Path) -
         "from provisioner.images.payload import PayloadStore\n"
         "store, payload = ImageStore(data / 'images'), PayloadStore(data / 'payload')\n"
         "containers = ContainerStore(data / 'containers')\n"
-        "app = create_app(store, payload, FixedSnapshot(), Recorder(), lambda: 0, containers)\n"
+        "from provisioner.images.traffic import Traffic\n"
+        "traffic = Traffic(FixedSnapshot(), 256)\n"
+        "app = create_app(store, payload, FixedSnapshot(), Recorder(), lambda: 0, containers, traffic)\n"
         "serve(app, '127.0.0.1', 0, lambda port: print(port, flush=True))\n"
     )
     with subprocess.Popen(
