@@ -2,7 +2,6 @@
 
 import json as jsonlib
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -51,7 +50,7 @@ def plan(
     )
     with session.house() as house:
         made = (
-            allocate.plan_file(house.store, rule, inventory_file.parse(*_read(source)))
+            allocate.plan_file(house.store, rule, inventory_file.parse(*session.read(source)))
             if source
             else allocate.plan(house.store, rule)
         )
@@ -69,7 +68,7 @@ def apply_plan(
 ) -> None:
     """Apply exactly this plan in one transaction; refused if the inventory moved since."""
     try:
-        data = jsonlib.loads(_read(file)[0])
+        data = jsonlib.loads(session.read(file)[0])
     except ValueError as error:
         raise Refused(f"plan {file!r} is not JSON", "make one with `provisioner allocate plan --json`") from error
     with session.house() as house:
@@ -108,13 +107,3 @@ def _row(row: Assignment) -> dict[str, Any]:
         "why": row.why,
         "conflict": row.conflict,
     }
-
-
-def _read(file: str) -> tuple[str, str]:
-    """Text, and the name that tells its format."""
-    try:
-        return (sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")), file
-    except OSError as error:
-        raise Refused(f"file {file!r} cannot be read ({error.strerror})", "check the path") from error
-    except UnicodeDecodeError as error:
-        raise Refused(f"file {file!r} is not UTF-8 text", "save it in UTF-8") from error

@@ -1,11 +1,13 @@
 """``provisioner bmc``: the doors to the servers' power and identity."""
 
 import sys
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from provisioner.actions import bmcs, power
+from provisioner.actions import bmcs, inventory_file, power
+from provisioner.actions import reconcile as actions_reconcile
 from provisioner.cli import session
 from provisioner.cli.machine import finish
 
@@ -75,6 +77,27 @@ def harvest(
     with session.house() as house:
         job = power.enqueue_harvest(house.store, addresses or None, actor=session.actor(), now=session.now())
         finish(house.finish(job), json)
+
+
+@app.command(epilog="Example: `provisioner bmc reconcile vendor.csv`")
+def reconcile(
+    file: Annotated[str, typer.Argument(help="The vendor's list, columns as of machine import; '-' reads stdin.")],
+    json: Json = False,
+) -> None:
+    """Compare the vendor's list with what BMCs told and DHCP saw. Changes nothing; exit 1 if they disagree."""
+    rows = inventory_file.parse(*session.read(file))
+    with session.house() as house:
+        findings = actions_reconcile.compare(house.store, rows)
+    if json:
+        session.show_json([asdict(finding) for finding in findings])
+    else:
+        session.show_table(
+            ("kind", "machines", "listed", "found", "fix"),
+            [asdict(finding) for finding in findings],
+            f"{len(rows)} rows agree with what BMCs and DHCP tell",
+        )
+    if findings:
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: `provisioner bmc remove 10.12.200.17`")

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from provisioner import settings as configuration
+from provisioner.domain.errors import Refused
 from provisioner.settings import Settings
 from provisioner.wiring import House
 
@@ -52,6 +53,16 @@ def now() -> int:
 def moment(at: int | None) -> str:
     """UTC microseconds as people and programs read them (RFC 3339); None: empty."""
     return datetime.fromtimestamp(at // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else ""
+
+
+def read(file: str) -> tuple[str, str]:
+    """A file's text ('-' is stdin), and the name that tells its format. Raises Refused."""
+    try:
+        return (sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")), file
+    except OSError as error:
+        raise Refused(f"file {file!r} cannot be read ({error.strerror})", "check the path") from error
+    except UnicodeDecodeError as error:
+        raise Refused(f"file {file!r} is not UTF-8 text", "save it in UTF-8") from error
 
 
 def say(text: str) -> None:
