@@ -27,8 +27,11 @@ _BULK = ("image.bin.bz2", "rootfs", "metal")
 """Names of disk images: the live system fetches them, not the loader, and they take minutes."""
 
 
-def examine(settings: Settings, *, deep: bool = True) -> list[Finding]:
-    """Look at everything and change nothing. ``deep``: also ask the wires and fetch what machines fetch."""
+def examine(settings: Settings, *, deep: bool = True, metrics: Path | None = None) -> list[Finding]:
+    """Look at everything and change nothing. ``deep``: also ask the wires and fetch what machines fetch.
+
+    ``metrics``: where the packets service tells who answered its own probes; used when not ``deep``.
+    """
     facts = gather(settings)
     findings = checks.examine(facts)
     if deep:
@@ -37,6 +40,9 @@ def examine(settings: Settings, *, deep: bool = True) -> list[Finding]:
         findings += checks.fetched(fetches, serving=serving)
         probed = [asked.ask(wire.name) for wire in facts.wires if wire.exists and wire.up]
         findings += checks.other_dhcp(probed, facts.wires)
+    elif metrics is not None:
+        alone = [wire.name for wire in facts.wires if wire.dhcp == "authoritative"]
+        findings += checks.other_dhcp(host.rogues(metrics, alone), facts.wires)
     return findings
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 import uvicorn
 
+from provisioner import examination
 from provisioner.actions import arm, power
 from provisioner.actions import images as image_jobs
 from provisioner.actions.replay import replay
@@ -25,6 +26,7 @@ from provisioner.dhcp.lease_file import LeaseFile
 from provisioner.dhcp.respond import Mode
 from provisioner.dhcp.rogues import RogueWatch
 from provisioner.dhcp.server import DhcpServer, Pace, Served
+from provisioner.doctor.checkup import Checkup
 from provisioner.domain import lifecycle
 from provisioner.domain.errors import Refused, StoreUnavailable
 from provisioner.domain.events import Event, Kind
@@ -156,6 +158,9 @@ def web(settings: Settings, stop: threading.Event) -> None:
         house = stack.enter_context(House.open(settings, database_may_be_away=True))
         feed = _feed(stack, house, "web", files=True)
         journal = Journal(settings.data_dir / "journal.jsonl")
+        metrics = settings.data_dir / PACKETS_METRICS
+        checkup = Checkup(lambda deep: examination.examine(settings, deep=deep, metrics=metrics), clock)
+        threading.Thread(target=checkup.run, args=(stop,), name="doctor", daemon=True).start()
         parts = Parts(
             store=house.store,
             snapshot=feed,
@@ -169,7 +174,8 @@ def web(settings: Settings, stop: threading.Event) -> None:
             images=house.library,
             role_images=house.role_images,
             roles=house.role_names,
-            packets_metrics=settings.data_dir / PACKETS_METRICS,
+            packets_metrics=metrics,
+            checkup=checkup,
             arm_hours=settings.arm_hours,
             wires=tuple((wire.name, address_of(wire)) for wire in settings.wires),
         )

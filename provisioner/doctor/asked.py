@@ -6,12 +6,13 @@ import sys
 
 from provisioner.doctor.facts import Answer, Probed
 
-_SECONDS = 3
+_SECONDS = 5
+"""dnsmasq pings an address for three seconds before it offers it; ISC dhcpd for one."""
 _PATIENCE = 30
 
 
 def ask(wire: str) -> Probed:
-    """Takes three seconds. Never raises: what went wrong is in ``failed``."""
+    """Takes five seconds. Never raises: what went wrong is in ``failed``."""
     argv = [sys.executable, "-m", "provisioner.dhcp.probe", wire, str(_SECONDS)]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=_PATIENCE, check=False)

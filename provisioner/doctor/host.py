@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Any
 
-from provisioner.doctor.facts import Disk, Listener, Wire
+from provisioner.doctor.facts import Answer, Disk, Listener, Probed, Wire
 from provisioner.domain.subnet import IPNetwork
 
 _PROC = Path("/proc")
@@ -115,6 +115,21 @@ def ruleset() -> Sequence[Mapping[str, Any]] | None:
     """nftables' rules (those of iptables-nft are among them); None: not readable for us."""
     found = _json("nft", "-j", "list", "ruleset")
     return found.get("nftables", ()) if isinstance(found, dict) else None
+
+
+def rogues(metrics: Path, wires: Sequence[str]) -> list[Probed]:
+    """What the packets service heard at its last probe, from the numbers that it publishes. Empty: no numbers."""
+    text = _read(metrics, "")
+    if "provisioner_dhcp_rogue_servers" not in text:
+        return []
+    found = re.findall(
+        r'^provisioner_dhcp_rogue_servers\{interface="([^"]*)",address="([^"]*)",mac="([^"]*)"\}',
+        text,
+        re.MULTILINE,
+    )
+    return [
+        Probed(wire, tuple(Answer(address, mac) for name, address, mac in found if name == wire)) for wire in wires
+    ]
 
 
 def _read(path: Path, otherwise: str) -> str:

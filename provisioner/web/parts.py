@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from provisioner.doctor.checkup import Checkup
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import IPAddress
 from provisioner.domain.ports import Compiler, Journal, Observer, SnapshotSource, Store
@@ -33,6 +34,7 @@ class Parts:
     """Names of the roles that exist."""
     packets_metrics: Path | None = None
     """Numbers of the packets service in Prometheus' text format, as it wrote them last."""
+    checkup: Checkup | None = None
     arm_hours: float = 24
     wires: tuple[tuple[str, IPv4Address], ...] = ()
     """Interface names and our address on each, for the page's top bar."""

@@ -3,6 +3,7 @@
 Read them aloud: field, value, why, and what to type next. All by the real command line, in this process.
 """
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ def refused(done: Ran) -> str:
     assert done.err.startswith("provisioner: ")
     return done.err.removeprefix("provisioner: ").removesuffix("\n")
 
+
+SHIPPED = Path(__file__).parents[2] / "cloud_configs"
 
 ADD = ("machine", "add", "--name", "node-02", "--mac", "52:54:00:00:00:02")
 
@@ -219,8 +222,7 @@ def test_a_role_with_an_undefined_variable_names_file_and_line(
     rack: Run, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     roles = tmp_path / "roles"
-    (roles / "simple").mkdir(parents=True)
-    (roles / "simple" / "role.yaml").write_text("description: an example\nimage: flatcar\nformat: cloud-config\n")
+    shutil.copytree(SHIPPED, roles)
     (roles / "simple" / "config.yml.j2").write_text("#cloud-config\nhostname: {{ machine.nmae }}\n")
     monkeypatch.setenv("PROVISIONER_CLOUD_CONFIGS", str(roles))
     assert rack("image", "import", str(release), "--name", "flatcar").code == 0

@@ -103,6 +103,17 @@ def router(parts: Parts) -> APIRouter:  # noqa: PLR0915 - every address on one s
     def bmcs(request: Request) -> Response:
         return page(request, parts, "list.html", here="bmcs", **lists.bmcs(parts))
 
+    @routes.get("/doctor")
+    def doctor(request: Request) -> Response:
+        report = parts.checkup.latest if parts.checkup else None
+        return page(request, parts, "doctor.html", here="doctor", report=report)
+
+    @routes.post("/doctor")
+    def examine() -> Response:
+        if parts.checkup:
+            parts.checkup.look(deep=True)
+        return RedirectResponse("/doctor", 303)
+
     @routes.get("/login")
     def login_form(request: Request, token: str = "", next: str = "/") -> Response:  # noqa: A002 - in the address
         return page(request, parts, "login.html", token=token, next=_local(next), name="", problem="")
@@ -171,6 +182,7 @@ def _board_values(parts: Parts, board: Board, drawer: Drawer | None) -> dict[str
         "rows": board.rows,
         "now": board.now,
         "available": board.readings.available,
+        "problems": report.problems if (report := parts.checkup and parts.checkup.latest) else (),
         "has_subnets": bool(parts.snapshot.inventory.subnets),
         "stream_url": board.view.url("/stream/rows", after=str(position)),
         "drawer": drawer,

@@ -38,6 +38,14 @@ def _asset(name: str) -> str:
 _templates.globals.update(asset=_asset, spoken=spoken, summary=summary, min_password=MIN_PASSWORD)
 
 
+def _capitalize_first(text: str) -> str:
+    """Unlike Jinja's ``capitalize`` it leaves the rest alone: names and paths are in it."""
+    return text[:1].upper() + text[1:]
+
+
+_templates.filters["capitalize_first"] = _capitalize_first
+
+
 def fragment(template: str, **values: Any) -> str:
     """A piece of a page."""
     return _templates.get_template(template).render(**values)
