@@ -45,5 +45,8 @@ bench-delivery: setup-test ## TFTP and HTTP beside tftpd-hpa, atftpd, dnsmasq, t
 bench-dhcp: setup-test ## DHCP exchanges a second beside Kea and dnsmasq; SHORT=1 takes a few minutes
 	@$(BIN)/python -m tests.bench.dhcp $(if $(SHORT),--short)
 
+docs: setup-test ## Write the generated references, check every link
+	@$(BIN)/python docs/build.py
+
 clean: ## Remove what was built (not data)
 	@rm -rf .venv .cache build netboot_assets/build provisioner/web/static/vendor
