@@ -220,22 +220,24 @@ def relay(delay: float) -> None:
     far = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     far.bind((HERE, 0))
     client, server = ("", 0), (HERE, 69)
-    queue: list[tuple[float, int, socket.socket, bytes]] = []
+    queue: list[tuple[float, int, socket.socket, bytes, tuple[str, int]]] = []
     number = 0
     while True:
         wait = max(0.0, queue[0][0] - time.monotonic()) if queue else 1.0
         for sock in select.select([near, far], [], [], wait)[0]:
             data, sender = sock.recvfrom(70_000)
+            # Where it goes is settled now: a later request must not carry away the last ACK of this one.
             if sock is near:
-                server = (HERE, 69) if data[1] == 1 else server
-                client = sender
+                client, server = sender, (HERE, 69) if data[1] == 1 else server
+                out, to = far, server
             else:
                 server = sender
+                out, to = near, client
             number += 1
-            heapq.heappush(queue, (time.monotonic() + delay, number, far if sock is near else near, data))
+            heapq.heappush(queue, (time.monotonic() + delay, number, out, data, to))
         while queue and queue[0][0] <= time.monotonic():
-            _, _, out, data = heapq.heappop(queue)
-            out.sendto(data, server if out is far else client)
+            _, _, out, data, to = heapq.heappop(queue)
+            out.sendto(data, to)
 
 
 def bench_tftp(folder: Path, quick: bool) -> None:
