@@ -99,7 +99,7 @@ WINDOWS = ("ours", "ours, single port", "atftpd")
 def running(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """A server on the first processor, with all its children gone at the end."""
     program = subprocess.Popen(
-        ["taskset", "-c", "0", *argv],
+        ["setpriv", "--pdeathsig", "KILL", "taskset", "-c", "0", *argv],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
