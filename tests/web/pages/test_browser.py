@@ -26,6 +26,9 @@ from tests.web.pages.fleet import fill, night
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
+AXE = Path(__file__).parents[3] / ".cache" / "npm" / "node_modules" / "axe-core" / "axe.min.js"
+CONFIRM = "/confirm?do=release&m=w001"
+
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -198,6 +201,25 @@ def test_nothing_sticks_out_sideways(
                     if box["height"] < 40
                 ]
                 assert not small, "too small for a thumb"
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="`make setup` fetches axe-core")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1440, 900), (390, 844)], ids=["desk", "phone"])
+def test_axe_finds_nothing_serious(desktop: Desktop, size: tuple[int, int], scheme: str) -> None:
+    page = desktop.page
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    found = []
+    with serving(desktop.app, desktop.port):
+        for address in ("/", "/machines/w001", "/machines/w002", "/subnets", "/bmcs", "/doctor", "/login", CONFIRM):
+            page.goto(desktop.url + address)
+            page.evaluate(AXE.read_text())
+            for violation in page.evaluate("async () => (await axe.run()).violations"):
+                if violation["impact"] in ("serious", "critical"):
+                    where = [node["target"] for node in violation["nodes"]][:4]
+                    found.append((address, violation["id"], where, violation["nodes"][0]["failureSummary"]))
+    assert found == []
 
 
 def _boxes(page: Page, selector: str) -> list[dict[str, float]]:
