@@ -23,6 +23,7 @@ from provisioner.images.library import Library
 from provisioner.images.payload import PayloadStore
 from provisioner.images.store import ImageStore
 from provisioner.settings import Settings
+from provisioner.storage import backup
 from provisioner.storage.database import migrate, open_engine
 from provisioner.storage.secrets import Keyring
 from provisioner.storage.store import SqlStore
@@ -63,7 +64,7 @@ class House:
         keyring = Keyring.open(settings.keys)
         engine = open_engine(settings.url)
         try:
-            migrate(engine)
+            migrate(engine, lambda revision: _back_up(engine, settings, revision))
         except StoreUnavailable:
             if not database_may_be_away:
                 raise
@@ -156,3 +157,16 @@ class House:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _back_up(engine: Engine, settings: Settings, revision: str) -> None:
+    """Before a migration: what it was, in ``data_dir/backups``. No backup, no migration."""
+    now = clock()
+    file = settings.data_dir / "backups" / f"before-upgrade-from-{revision}-{now}.tar"
+    try:
+        backup.make_file(engine, settings.data_dir, file, now=now)
+    except Refused as refusal:
+        raise Refused(
+            f"the database is to be upgraded from revision {revision} and cannot be backed up: {refusal.problem}",
+            f"{refusal.remedy}; `provisioner db upgrade --without-backup` goes without one",
+        ) from refusal

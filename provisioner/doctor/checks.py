@@ -346,7 +346,7 @@ def database(seen: Database) -> Finding:
         return problem(
             "database",
             f"database {seen.shown} is at revision {seen.revision}, this program knows up to {newest}",
-            "run the newer program that migrated it",
+            "run the newer program that migrated it, or `provisioner db restore FILE` with a backup made before",
         )
     if seen.revision != newest:
         return warning(

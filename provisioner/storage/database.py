@@ -8,7 +8,7 @@ the order of commits, which the change feed relies on.
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -198,9 +198,11 @@ def current_revision(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
 
-def migrate(engine: Engine) -> bool:
+def migrate(engine: Engine, before: Callable[[str], None] | None = None) -> bool:
     """Bring the database to this program's tables, all or nothing. True if anything had to be done.
 
+    ``before(revision)`` is called once before a database that has content is changed, while no other process can
+    write to it: the place for a backup. What it raises leaves the database as it was.
     Raises Refused for a database that a newer program has migrated, StoreUnavailable if it cannot be reached.
     """
     revisions = known_revisions()
@@ -209,8 +211,11 @@ def migrate(engine: Engine) -> bool:
             return False
     with writing(engine) as connection:
         # Another process may have migrated while this one waited for the lock.
-        if _checked(connection, revisions) == revisions[-1]:
+        current = _checked(connection, revisions)
+        if current == revisions[-1]:
             return False
+        if current is not None and before is not None:
+            before(current)
         _upgrade(connection)
     return True
 
