@@ -44,7 +44,8 @@ class Router:
 
     def start(self) -> None:
         argv = inside(self._namespace, [sys.executable, "-m", "provisioner.lab.router", BRIDGE])
-        self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+        # Ctrl-C in the terminal is for the lab, which then stops this.
+        self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)
 
     def stop(self) -> None:
         """Safe to call twice."""

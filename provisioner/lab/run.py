@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -152,9 +153,11 @@ class _Run:
         code = self._install() if self._options.install else 0
         if self._options.keep or not self._options.install:
             say("serving until Ctrl-C")
-            while self._appliance.serving:
-                time.sleep(0.5)
-            raise Refused(f"the appliance ended: {self._appliance.last_words()}")
+            # Ctrl-C is how it is meant to end: what counts is whether the machines arrived.
+            with suppress(KeyboardInterrupt):
+                while self._appliance.serving:
+                    time.sleep(0.5)
+                raise Refused(f"the appliance ended: {self._appliance.last_words()}")
         return code
 
     def stop(self) -> None:
