@@ -8,7 +8,7 @@ from provisioner.actions.enrol import record_state
 from provisioner.domain import lifecycle
 from provisioner.domain.errors import Refused
 from provisioner.domain.events import Event, Kind
-from provisioner.domain.machine import Install, Machine, OnFailure
+from provisioner.domain.machine import Install, Machine, OnFailure, State
 from provisioner.domain.ports import Compiler, Store, Transaction
 from provisioner.domain.records import RoleRevision
 from provisioner.domain.tokens import install_token, machine_token, token_hash
@@ -108,6 +108,22 @@ def expire(store: Store, ids: Iterable[UUID], *, now: int) -> list[Machine]:
                 record_state(tx, machine, after, now)
                 late.append(after)
     return late
+
+
+def stand_down(store: Store, *, actor: str, now: int) -> list[Machine]:
+    """After a restore nothing may install: what was armed then may have been installed since."""
+    why = "the database was restored from a backup; arm it again if it is to be installed"
+    changed = []
+    with store.transaction(actor) as tx:
+        for machine in tx.machines.list():
+            if machine.state is State.ARMED:
+                changed.append(_stepped(tx, machine, lifecycle.disarmed, now))
+            elif machine.state is State.INSTALLING:
+                phase = machine.install.phase if machine.install else None
+                after = tx.machines.put(lifecycle.failed(machine, phase, why, now))
+                record_state(tx, machine, after, now)
+                changed.append(after)
+    return changed
 
 
 def _transition(store: Store, ref: str, step: Callable[[Machine, int], Machine], actor: str, now: int) -> Machine:

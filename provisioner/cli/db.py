@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from provisioner.actions import arm as arming
 from provisioner.cli import session
 from provisioner.domain.errors import Refused
 from provisioner.storage import backup as backups
@@ -67,6 +68,9 @@ def restore(
                 manifest = backups.restore(engine, settings.data_dir, source, now=session.now(), replace=replace)
     finally:
         engine.dispose()
+    with session.house() as house:
+        for machine in arming.stand_down(house.store, actor=session.actor(), now=session.now()):
+            session.say(f"{machine.name}: {machine.state}, {machine.state_reason}")
     with session.house() as house, reading(house.engine) as connection:
         session.say(f"restored, revision {manifest.revision}; the database is at {current_revision(connection)}")
 

@@ -94,3 +94,25 @@ def test_a_manifest_says_what_is_in_it(run: Run, backup: Path) -> None:
     assert told["engine"] == "sqlite"
     assert set(told["members"]) >= {"database.sqlite"}
     assert not told["with_keys"]
+
+
+def test_nothing_is_armed_by_a_restore(run: Run, release: Path, tmp_path: Path) -> None:
+    run("subnet", "add", "10.12.1.0/24")
+    run(
+        "machine",
+        "add",
+        "--name",
+        "node-01",
+        "--mac",
+        "52:54:00:00:00:01",
+        "--ip",
+        "10.12.1.11",
+        "--role",
+        "simple",
+    )
+    run("image", "import", str(release), "--name", "flatcar")
+    assert run("machine", "arm", "node-01").code == 0
+    run("db", "backup", str(tmp_path / "armed.tar"))
+    run("machine", "disarm", "node-01")
+    assert run("db", "restore", str(tmp_path / "armed.tar"), "--replace").code == 0
+    assert run("machine", "show", "node-01", "--json").json["state"] == "ready"

@@ -71,9 +71,11 @@ def _serves(debian: Chroot, on: Wire) -> None:
         ".venv/bin/provisioner", "serve", "--interface", "br0", cwd="/root/provisioner",
         env={"PROVISIONER_DATA_DIR": "/tmp/data"},
     )  # fmt: skip
-    with subprocess.Popen(
-        [*on.exec(on.server), *argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+    log = debian.inside("/tmp/serve.log")
+    with (
+        log.open("wb") as out,
+        subprocess.Popen([*on.exec(on.server), *argv], stdout=out, stderr=out, stdin=subprocess.DEVNULL) as process,
+    ):
         try:
             for path in (":8080/healthz", "/boot.ipxe?mac=52:54:00:00:00:01"):
                 until = time.monotonic() + 60
@@ -84,11 +86,12 @@ def _serves(debian: Chroot, on: Wire) -> None:
                     )  # fmt: skip
                     if got.returncode == 0:
                         break
-                    assert process.poll() is None, process.communicate()[0]
+                    assert process.poll() is None, log.read_text()
                     assert time.monotonic() < until, got.stderr
                     time.sleep(0.2)
         finally:
-            process.terminate()
+            # unshare ignores SIGTERM; when it is killed, the kernel ends its process namespace.
+            process.kill()
             process.wait(30)
 
 
