@@ -9,8 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, nullcontext, suppress
-from dataclasses import dataclass
-from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -33,23 +31,22 @@ from provisioner.domain.events import Event, Kind
 from provisioner.domain.ports import Observer
 from provisioner.images import server as image_server
 from provisioner.images.traffic import Traffic
-from provisioner.settings import InterfaceSettings, Settings
+from provisioner.settings import Settings
+from provisioner.sockets import IMAGES_PORT, address_of, host_port, machine_sockets, people_socket
 from provisioner.storage.feed import ChangeFeed
 from provisioner.storage.journal import Journal
 from provisioner.storage.observer import EventWriter
-from provisioner.storage.pipe import PipeObserver, pipe, write_from
 from provisioner.tftp.server import Limits, TftpServer
 from provisioner.tftp.virtual import VirtualFiles
 from provisioner.web.machines import create_machines_app
-from provisioner.web.neighbours import address_on, neighbour
+from provisioner.web.neighbours import neighbour
 from provisioner.web.parts import Parts
 from provisioner.web.people import create_people_app
 from provisioner.wiring import House, clock
+from provisioner.writer import writer_process
 
 log = structlog.get_logger()
 _WATCHDOG_SECONDS = 5.0
-_MACHINES_PORT = 80
-_IMAGES_PORT = 8081
 
 
 def run(name: str, settings: Settings) -> None:
@@ -77,26 +74,13 @@ def check(settings: Settings) -> None:
         address_of(wire)
 
 
-def address_of(wire: InterfaceSettings) -> IPv4Address:
-    """Our address on a wire: the configured one, else the interface's first IPv4 address."""
-    if wire.name not in {name for _, name in socket.if_nameindex()}:
-        known = ", ".join(name for _, name in socket.if_nameindex() if name != "lo")
-        raise Refused(f"interface {wire.name!r} does not exist", f"interfaces here: {known}")
-    found = wire.address or address_on(wire.name)
-    if found is None:
-        raise Refused(
-            f"interface {wire.name} has no IPv4 address", f"`ip addr add 10.12.1.2/24 dev {wire.name}` first"
-        )
-    return found
-
-
 def packets(settings: Settings, stop: threading.Event) -> None:
     """DHCP and TFTP: the only service with raw and low-port rights."""
     with ExitStack() as stack:
         # The packet loop gives Python's lock away at every send; 5 ms until it is given back would be its pace.
         sys.setswitchinterval(0.0005)
         # First: a process with threads must not fork.
-        writer = _writer_process(stack, settings, "packets")
+        writer = writer_process(stack, settings, "packets")
         observer = writer.observer
         # An OFFER is due in milliseconds, nothing else here is. Without CAP_SYS_NICE it goes as it goes.
         with suppress(PermissionError):
@@ -199,9 +183,9 @@ def images(settings: Settings, stop: threading.Event) -> None:
         observer = _observer(stack, house, "images")
         hosts = [str(address_of(wire)) for wire in settings.wires]
         listen = (
-            [_host_port(settings.images.listen, hosts[0], _IMAGES_PORT)]
+            [host_port(settings.images.listen, hosts[0], IMAGES_PORT)]
             if settings.images.listen
-            else [(host, _IMAGES_PORT) for host in hosts]
+            else [(host, IMAGES_PORT) for host in hosts]
         )
 
         traffic = Traffic(feed, settings.images.max_transfers)
@@ -250,41 +234,6 @@ def bmc(settings: Settings, stop: threading.Event) -> None:
                 idle = True
             if idle:
                 stop.wait(0.2)
-
-
-def inherited_sockets(settings: Settings) -> Sequence[int]:
-    """Descriptors that the web service must inherit (``people.listen = "fd:N"``)."""
-    listen = settings.people.listen
-    return (int(listen.removeprefix("fd:")),) if listen.startswith("fd:") else ()
-
-
-def page_url(settings: Settings) -> str:
-    """Where a person finds the page."""
-    listen = settings.people.listen
-    if listen.startswith("fd:"):
-        with socket.socket(fileno=int(listen.removeprefix("fd:"))) as sock:
-            host, port = sock.getsockname()[:2]
-            sock.detach()
-    else:
-        host, port = _host_port(listen, "0.0.0.0", 8080)  # noqa: S104
-    if ip_address(host).is_unspecified:
-        host = str(address_of(settings.wires[0])) if settings.wires else "127.0.0.1"
-    return f"http://{host}:{port}"
-
-
-def people_socket(settings: Settings) -> socket.socket:
-    listen = settings.people.listen
-    if listen.startswith("fd:"):
-        return socket.socket(fileno=int(listen.removeprefix("fd:")))
-    return _listening(*_host_port(listen, "0.0.0.0", 8080), "people.listen")  # noqa: S104
-
-
-def machine_sockets(settings: Settings) -> list[socket.socket]:
-    """One on each wire's own address, so that the address a machine reached is known."""
-    if settings.machines.listen:
-        host, port = _host_port(settings.machines.listen, str(address_of(settings.wires[0])), _MACHINES_PORT)
-        return [_listening(host, port, "machines.listen")]
-    return [_listening(str(address_of(wire)), _MACHINES_PORT, "machines.listen") for wire in settings.wires]
 
 
 def configure_logging(settings: Settings, service: str) -> None:
@@ -377,54 +326,6 @@ def _publish(file: Path, text: str) -> None:
         fresh.replace(file)
 
 
-@dataclass(slots=True)
-class _Writer:
-    """The process that writes what the packet loops observe."""
-
-    pid: int
-    observer: PipeObserver
-    status: int | None = None
-
-    def ended(self) -> bool:
-        if self.status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.status = status if pid else None
-        return self.status is not None
-
-    def close(self) -> None:
-        """Let it write what it has."""
-        self.observer.close()
-        if self.status is None:
-            _, self.status = os.waitpid(self.pid, 0)
-
-
-def _writer_process(stack: ExitStack, settings: Settings, name: str) -> _Writer:
-    """Fork it. It ends, its queue written, when this process closes the pipe or dies."""
-    here, there = pipe()
-    pid = os.fork()
-    if pid:
-        there.close()
-        writer = _Writer(pid, PipeObserver(here))
-        stack.callback(writer.close)
-        return writer
-    code = 1
-    try:
-        here.close()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
-        # A packet is answered before it is written about.
-        os.nice(5)
-        with ExitStack() as own:
-            house = own.enter_context(House.open(settings, database_may_be_away=True))
-            write_from(there, _observer(own, house, name))
-        code = 0
-    except Exception:
-        log.exception("observations are not written any more")
-    finally:
-        # Whatever the parent registered to happen at its end is not for this process to do.
-        os._exit(code)
-
-
 def _lease_file(settings: Settings, observer: Observer) -> LeaseFile | None:
     """None when it cannot be used: machines with reservations are served all the same."""
     try:
@@ -440,28 +341,3 @@ def _observer(stack: ExitStack, house: House, name: str) -> EventWriter:
     observer = EventWriter(house.store, name)
     stack.callback(observer.close)
     return observer
-
-
-def _host_port(listen: str, host: str, port: int) -> tuple[str, int]:
-    if not listen:
-        return host, port
-    before, colon, after = listen.rpartition(":")
-    if not after.isdigit():
-        raise Refused(f"listen {listen!r} has no port", "write it like 0.0.0.0:8080")
-    return (before.strip("[]") or host) if colon else host, int(after)
-
-
-def _listening(host: str, port: int, setting: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        raise Refused(
-            f"{setting} {host}:{port} cannot be listened on ({error.strerror})",
-            f"see who has it: `ss -ltnp sport = :{port}`, or set {setting} to another port",
-        ) from error
-    sock.listen(1024)
-    return sock

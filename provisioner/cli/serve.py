@@ -19,7 +19,7 @@ def serve(
     only: Annotated[str | None, typer.Option(help="Run one service: packets, web, images or bmc.")] = None,
 ) -> None:
     """Serve DHCP, TFTP, the machines, the page and the images until stopped."""
-    from provisioner import services  # noqa: PLC0415 - the web frameworks would double every command's start
+    from provisioner import services, sockets  # noqa: PLC0415 - the web frameworks would double every command's start
 
     settings = session.settings(interface=interface)
     if only is not None:
@@ -42,11 +42,11 @@ def serve(
                 session.warn(f"provisioner: {message} (not recorded: {error})")
 
         for wire in settings.wires:
-            session.warn(f"serving {wire.name} ({services.address_of(wire)}), DHCP {wire.dhcp}")
-        page = services.page_url(settings)
+            session.warn(f"serving {wire.name} ({sockets.address_of(wire)}), DHCP {wire.dhcp}")
+        page = sockets.page_url(settings)
         session.warn(f"page: {page}")
         if link:
             session.warn(f"first login (valid once): {page}{link}")
         raise typer.Exit(
-            supervise.run(session.config_file(), interface, services.inherited_sockets(settings), failed)
+            supervise.run(session.config_file(), interface, sockets.inherited_sockets(settings), failed)
         )
