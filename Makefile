@@ -28,10 +28,10 @@ lint: setup-test ## Style, types, import contract
 	@$(BIN)/lint-imports --no-cache
 
 check: lint ## Under a minute: lint and the fast tests
-	@$(PYTEST) -q -m "not system and not e2e and not long"
+	@$(PYTEST) -q -n 2 -m "not system and not e2e and not long"
 
-test: lint ## All but the long ones: fast tests, real servers and clients, real firmware
-	@$(PYTEST) -q -m "not long" --durations=15
+test: check ## All but the long ones: fast tests, real servers and clients, real firmware
+	@$(PYTEST) -q -m "(system or e2e) and not long" --durations=15
 
 test-long: setup-test ## The rest: long series, every firmware, kill tests
 	@$(PYTEST) -q -m "long" --durations=15
