@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from provisioner.boot import context as variables
-from provisioner.boot import roles, script, validate
+from provisioner.boot import ignition, release, roles, script, validate
 from provisioner.boot.document import InvalidDocument, Problem
+from provisioner.boot.release import Release
 from provisioner.boot.render import Renderer
 from provisioner.boot.roles import Role, RoleFolder
-from provisioner.boot.script import Release
 from provisioner.domain.errors import NotFound, Refused
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import Machine
@@ -36,13 +36,13 @@ class Image(Protocol):
 ImageLookup = Callable[[str, str | None], Image]
 """That version of an image, or the newest for None. Raises NotFound when there is none."""
 
-PARTS: Mapping[str, str] = {
-    "pxe.yml": "pxe.yml.j2",
-    "install.sh": "install.sh.j2",
-    "config.yml": "config.yml.j2",
-    "network": "network.j2",
+_COMMON = {"install.sh": "install.sh.j2", "network": "network.j2"}
+PARTS: Mapping[str, Mapping[str, str]] = {
+    "cloud-config": {"pxe.yml": "pxe.yml.j2", "config.yml": "config.yml.j2", **_COMMON},
+    "butane": {"pxe.ign": "pxe.bu.j2", "ignition.json": "config.bu.j2", **_COMMON},
+    "ignition": {"pxe.ign": "pxe.bu.j2", "ignition.json": "config.ign.j2", **_COMMON},
 }
-"""Compiled part → template; the role's own wins over the shared one."""
+"""Format → compiled part → template; the role's own wins over the shared one. Butane is transpiled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +78,17 @@ class RoleCompiler:
         variables.subnet_of(machine, inventory)
         role = self._roles.get(machine.slot.role)
         settings = role.settings
-        if settings.format != "cloud-config":
+        if settings.format not in PARTS:
             raise Refused(
                 f"role {role.name} has the format {settings.format}, which cannot be compiled",
-                "use a role with `format: cloud-config`",
+                f"use a role with `format:` {', '.join(PARTS)}",
             )
         params = roles.parameters(role, machine.slot.params)
-        release = self._release(role)
-        line = script.kernel_line(release, settings.kernel_arguments, autologin=settings.autologin)
-        context, warnings = variables.build(machine, inventory, role, params, release)
-        parts = self.render(role, context)
-        problems = [problem for part, text in parts.items() for problem in validate.part(part, text)]
-        if problems:
-            remedy = f"correct the role's templates and check with `provisioner role validate {role.name}`"
-            raise InvalidDocument([_in_role(role, problem) for problem in problems], remedy)
-        parts["boot.ipxe"] = script.install_script(machine.name, role.name, release, line)
+        boot = release.netboot(self._release(role))
+        line = release.kernel_line(boot, settings.format, settings.kernel_arguments, autologin=settings.autologin)
+        context, warnings = variables.build(machine, inventory, role, params, boot)
+        parts = _valid(role, self.render(role, context))
+        parts["boot.ipxe"] = script.install_script(machine.name, role.name, boot, line)
         parts |= {f"peers/{name}": text for name, text in _peers(context).items()}
         return Compiled(
             role=role.name,
@@ -107,16 +103,15 @@ class RoleCompiler:
 
     def render(self, role: Role, context: Mapping[str, Any]) -> dict[str, str]:
         """Every part as text, not yet validated. Raises Refused, TemplateRefused."""
-        templates = role.templates()
-        rendered = {}
-        for part, template in PARTS.items():
+        parts, templates = PARTS[role.settings.format], role.templates
+        for template in parts.values():
             if template not in templates:
                 raise Refused(
                     f"role {role.name} has no {template}",
                     f"write {role.name}/{template}; shared defaults live in {roles.SHARED}/",
                 )
-            rendered[part] = self._renderer.render(role.name, templates, template, context)
-        return rendered
+        texts = self._renderer.render_all(role.name, templates, list(parts.values()), context, role.revision)
+        return {part: texts[template] for part, template in parts.items()}
 
     def close(self) -> None:
         self._renderer.close()
@@ -135,6 +130,26 @@ class RoleCompiler:
                 f"image {image.name} {image.version} cannot be used: {problems}", f"import it anew: {command}"
             )
         return Release(image.name, image.version, tuple(file.name for file in image.files))
+
+
+def _valid(role: Role, rendered: Mapping[str, str]) -> dict[str, str]:
+    """The parts as machines read them. Raises InvalidDocument with every fault of every part."""
+    parts: dict[str, str] = {}
+    problems: list[Problem] = []
+    for part, text in rendered.items():
+        template = PARTS[role.settings.format][part]
+        parts[part] = text
+        if template.endswith(".bu.j2"):
+            try:
+                parts[part] = ignition.transpiled(text, template.removesuffix(".j2"))
+            except InvalidDocument as error:
+                problems += error.problems
+        else:
+            problems += validate.part(part, text)
+    if problems:
+        remedy = f"correct the role's templates and check with `provisioner role validate {role.name}`"
+        raise InvalidDocument([_in_role(role, problem) for problem in problems], remedy)
+    return parts
 
 
 def _in_role(role: Role, problem: Problem) -> Problem:

@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from provisioner.boot.release import FEDORA, IGNITION_FORMATS, Netboot
 from provisioner.boot.roles import Role
-from provisioner.boot.script import Release
 from provisioner.domain.errors import InvalidValue, Refused
 from provisioner.domain.inventory import Inventory, slot_order
 from provisioner.domain.machine import Machine
@@ -21,7 +21,7 @@ _DOMAIN = re.compile(r"([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9]([a-z0-
 
 
 def build(
-    machine: Machine, inventory: Inventory, role: Role, params: Mapping[str, Any], release: Release
+    machine: Machine, inventory: Inventory, role: Role, params: Mapping[str, Any], boot: Netboot
 ) -> tuple[dict[str, Any], list[str]]:
     """The context and what the operator should know about it (peers that cannot be listed).
 
@@ -29,6 +29,11 @@ def build(
     config whatever the template does.
     """
     subnet = subnet_of(machine, inventory)
+    if role.settings.payload and boot.family is FEDORA:
+        raise Refused(
+            f"role {role.name} has payload, which install.sh cannot put into Fedora CoreOS",
+            "fetch it in config.bu.j2: storage.files with contents.source and verification.hash",
+        )
     neighbours, warnings = _cluster(machine, inventory)
     context = {
         "machine": machine_facts(machine, subnet),
@@ -36,7 +41,10 @@ def build(
             "name": role.name,
             "description": role.settings.description,
             "revision": role.revision,
-            "image": {"name": release.image, "version": release.version},
+            "image": {"name": boot.release.image, "version": boot.release.version},
+            "system": boot.family.name,
+            "ignition": role.settings.format in IGNITION_FORMATS,
+            "consoles": [word for word in role.settings.kernel_arguments if word.startswith("console=")],
             "install_disk": {
                 "rule": role.settings.install_disk.rule,
                 "min_bytes": role.settings.install_disk.min_bytes,
@@ -65,6 +73,7 @@ def urls() -> dict[str, str]:
         "pxe": f"{base}/pxe.yml",
         "install": f"{base}/install.sh",
         "config": f"{base}/config.yml",
+        "ignition": f"{base}/ignition.json",
         "network": f"{base}/network",
         "peers": f"{base}/peers",
         "progress": f"{base}/progress",

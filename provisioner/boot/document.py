@@ -71,10 +71,12 @@ class Document:
         return Problem(self.file, self.line_of(path), spelled(path), message)
 
 
-def read(text: str, file: str, key: Callable[[str], str] = str) -> Document:
-    """Read one YAML 1.2 mapping. ``key`` respells mapping keys. Raises InvalidDocument."""
+def read(text: str, file: str, key: Callable[[str], str] = str, version: tuple[int, int] | None = None) -> Document:
+    """Read one YAML mapping, of YAML 1.2 or ``version``. ``key`` respells mapping keys. Raises InvalidDocument."""
     yaml = YAML(typ="rt")
     yaml.preserve_quotes = False
+    if version is not None:
+        yaml.version = version
     try:
         tree = yaml.load(StringIO(text))
     except MarkedYAMLError as error:
@@ -134,7 +136,12 @@ def _plain(node: Any, key: Callable[[str], str], budget: list[int]) -> Any:
 
 
 def _same_key(key: object, part: object) -> bool:
-    return key == part or (isinstance(part, str) and str(key).replace("-", "_") == part.replace("-", "_"))
+    return key == part or (isinstance(part, str) and _folded(str(key)) == _folded(part))
+
+
+def _folded(key: str) -> str:
+    """``drop-ins``, ``drop_ins`` and ``dropIns`` name the same thing to one reader or another."""
+    return key.replace("-", "").replace("_", "").lower()
 
 
 def _marked(error: MarkedYAMLError, text: str, file: str) -> Problem:
@@ -179,10 +186,8 @@ def _explained(detail: Any, document: Document, model: type[BaseModel]) -> Probl
     path: Path = tuple(detail["loc"])
     kind, value = detail["type"], detail["input"]
     if kind == "extra_forbidden":
-        close = difflib.get_close_matches(str(path[-1]), _keys_beside(model, path), n=1, cutoff=0.5)
-        known = ", ".join(_keys_beside(model, path))
-        message = f"unknown key; did you mean {close[0]!r}?" if close else f"unknown key; known here: {known}"
-    elif kind == "missing":
+        return unknown_key(document, path, _keys_beside(model, path))
+    if kind == "missing":
         message = "is missing"
     else:
         message = _WORDS.get(kind) or detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
@@ -196,24 +201,35 @@ def _shown(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def unknown_key(document: Document, path: Path, known: Sequence[str]) -> Problem:
+    """A key that is none of ``known``, with what was probably meant."""
+    close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
+    meant = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+    return document.problem(path, f"unknown key; {meant}")
+
+
 def _keys_beside(model: type[BaseModel], path: Path) -> list[str]:
     """The keys that the model knows where ``path`` ends."""
     here: Any = model
     for part in path[:-1]:
-        here = _without_none(here)
+        here = inner(here)
         if isinstance(here, type) and issubclass(here, BaseModel):
-            field = here.model_fields.get(str(part))
-            here = field.annotation if field else None
+            names = {field.alias or name: field for name, field in here.model_fields.items()}
+            here = names[str(part)].annotation if str(part) in names else None
         else:  # list[X], tuple[X, ...] or dict[str, X]
-            elements = [inner for inner in getattr(here, "__args__", ()) if inner not in (str, ...)]
-            here = elements[0] if elements else None
-    here = _without_none(here)
-    return list(here.model_fields) if isinstance(here, type) and issubclass(here, BaseModel) else []
+            here = inner(here, of_list=True)
+    here = inner(here)
+    if not (isinstance(here, type) and issubclass(here, BaseModel)):
+        return []
+    return [field.alias or name for name, field in here.model_fields.items()]
 
 
-def _without_none(annotation: Any) -> Any:
-    """``X`` of ``X | None``."""
+def inner(annotation: Any, *, of_list: bool = False) -> Any:
+    """``X`` of ``X | None``; with ``of_list`` the X of ``list[X] | None`` or ``dict[str, X]``."""
     members = getattr(annotation, "__args__", ())
     if type(None) in members:
-        return next(member for member in members if member is not type(None))
-    return annotation
+        annotation = next(member for member in members if member is not type(None))
+    if not of_list:
+        return annotation
+    elements = [element for element in getattr(annotation, "__args__", ()) if element not in (str, ...)]
+    return elements[0] if elements else None

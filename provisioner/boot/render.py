@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -25,6 +25,7 @@ _GRACE_SECONDS = 1.0
 """The worker's own alarm names the line; the kill is for what does not listen to an alarm."""
 _START_SECONDS = 60.0
 """Starting Python on a busy machine is slow, and no template's fault."""
+_MAX_REVISIONS = 200
 _PACKAGE_ROOT = str(Path(__file__).parents[2])
 
 
@@ -51,37 +52,49 @@ class Renderer:
         self._pid = 0
 
     def render(self, role: str, templates: Mapping[str, str], name: str, context: Mapping[str, Any]) -> str:
-        """The text of template ``name``; the others may be included by it. Raises TemplateRefused.
+        """The text of template ``name``; the others may be included by it. Raises TemplateRefused."""
+        return self.render_all(role, templates, [name], context)[name]
+
+    def render_all(
+        self,
+        role: str,
+        templates: Mapping[str, str],
+        names: Sequence[str],
+        context: Mapping[str, Any],
+        revision: str = "",
+    ) -> dict[str, str]:
+        """The texts of the templates ``names``, in one go. Raises TemplateRefused for the first that fails.
 
         ``context`` is plain data (what JSON can carry); ``cluster.machines`` becomes its member functions.
+        ``revision`` names the content of ``templates``: the worker compiles them once for each.
         """
         request = {
-            "templates": dict(templates),
-            "name": name,
+            "revision": revision,
+            "names": list(names),
             "context": context,
             "seconds": self._seconds,
             "max_bytes": self._max_bytes,
         }
         with self._lock:
-            answer = self._exchange(json.dumps(request).encode() + b"\n")
+            answer = self._exchange(request, templates)
         if answer is None:
-            raise TemplateRefused(role, name, None, f"did not end within {self._seconds:g} s and was killed")
+            raise TemplateRefused(role, names[0], None, f"did not end within {self._seconds:g} s and was killed")
         if "error" in answer:
-            raise TemplateRefused(role, answer["file"] or name, answer["line"], answer["error"])
-        return str(answer["text"])
+            raise TemplateRefused(role, answer["file"] or names[0], answer["line"], answer["error"])
+        return dict(answer["texts"])
 
     def close(self) -> None:
         """End the worker; a later ``render`` starts another."""
         with self._lock:
             self._kill()
 
-    def _exchange(self, request: bytes) -> dict[str, Any] | None:
+    def _exchange(self, request: Mapping[str, Any], templates: Mapping[str, str]) -> dict[str, Any] | None:
         """The worker's answer, or None if it had to be killed."""
         try:
-            self._send(request)
+            self._send(request, templates)
         except BrokenPipeError:  # it died between two requests (out of memory, an operator): that is no fault
             self._kill()
-            self._send(request)
+            self._send(request, templates)
         line = self._read_line(self._seconds + _GRACE_SECONDS)
         if line is None:
             self._kill()
@@ -89,10 +102,16 @@ class Renderer:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def _send(self, request: bytes) -> None:
-        _, requests, _ = self._running()
-        requests.write(request)
-        requests.flush()
+    def _send(self, request: Mapping[str, Any], templates: Mapping[str, str]) -> None:
+        worker, revision = self._running(), request["revision"]
+        known = bool(revision) and revision in worker.known
+        if not known and len(worker.known) >= _MAX_REVISIONS:  # an edited role leaves its revisions behind
+            self._kill()
+            worker = self._running()
+        line = json.dumps({**request, "templates": None if known else dict(templates)})
+        worker.requests.write(line.encode() + b"\n")
+        worker.requests.flush()
+        worker.known.add(revision)
 
     def _running(self) -> "_Worker":
         # A forked child must not share its parent's worker: their answers would mix.
@@ -107,7 +126,7 @@ class Renderer:
             env={"PYTHONPATH": _PACKAGE_ROOT, "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"},
             cwd="/",
         )
-        worker = _Worker(process, cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout))
+        worker = _Worker(process, cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout), set())
         self._worker, self._pid = worker, os.getpid()
         self._end = weakref.finalize(self, _end, worker)
         if self._read_line(_START_SECONDS) != b"ready\n":
@@ -147,6 +166,8 @@ class _Worker(NamedTuple):
     process: subprocess.Popen[bytes]
     requests: IO[bytes]
     answers: IO[bytes]
+    known: set[str]
+    """The revisions whose templates it has."""
 
 
 def _end(worker: _Worker) -> None:

@@ -2,8 +2,9 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -161,7 +162,7 @@ class RoleFile(_Strict):
         return parameters
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Role:
     """A role folder as it was read. ``files`` are its own and the shared templates, by relative name."""
 
@@ -172,6 +173,7 @@ class Role:
     files: Mapping[str, bytes] = field(repr=False)
     document: Document = field(repr=False)
 
+    @cached_property
     def templates(self) -> dict[str, str]:
         """Template texts by name: the role's own, else the shared default of the same name."""
         own = {
@@ -183,9 +185,11 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class RoleFolder:
-    """``cloud_configs/``: read anew at each call, so that an edited role needs no restart."""
+    """``cloud_configs/``: looked at anew at each call, so that an edited role needs no restart."""
 
     root: Path
+    _read: dict[str, tuple[Hashable, Role]] = field(default_factory=dict, repr=False, compare=False)
+    """Roles as they were read, with what told their files apart then."""
 
     def names(self) -> list[str]:
         """The folders that hold a ``role.yaml``, sorted. Raises Refused when the folder does not exist."""
@@ -198,6 +202,14 @@ class RoleFolder:
         """Read a role. Raises NotFound, InvalidDocument with every fault in ``role.yaml``, Refused."""
         if name not in (known := self.names()):
             raise NotFound("role", name, f"there is: {', '.join(known) or 'none'}")
+        looks = (_looks(self.root / name), _looks(self.root / SHARED))
+        if (kept := self._read.get(name)) and kept[0] == looks:
+            return kept[1]
+        role = self._parsed(name)
+        self._read[name] = (looks, role)
+        return role
+
+    def _parsed(self, name: str) -> Role:
         files = dict(_files(self.root / name, "")) | dict(_files(self.root / SHARED, f"{SHARED}/"))
         place = f"{name}/{ROLE_FILE}"
         document = read(_text(files[ROLE_FILE], place), place)
@@ -271,6 +283,14 @@ def typed(parameter: Parameter, value: Any) -> Any:  # noqa: PLR0911 - a table
 
 def _parameter_problem(role: Role, name: str, message: str) -> Problem:
     return Problem(role.document.file, role.document.line_of(("parameters", name)), f"parameters.{name}", message)
+
+
+def _looks(folder: Path) -> Hashable:
+    """Changes when a file of the folder does: names, inodes, sizes and times."""
+    if not folder.is_dir():
+        return ()
+    found = ((path, path.lstat()) for path in folder.rglob("*"))
+    return tuple(sorted((str(p), s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for p, s in found))
 
 
 def _files(folder: Path, prefix: str) -> Iterator[tuple[str, bytes]]:

@@ -6,105 +6,26 @@ in when a script is served.
 """
 
 import textwrap
-from dataclasses import dataclass
 
-from provisioner.boot.quoting import ipxe_argument, screen_text
+from provisioner.boot.quoting import screen_text
+from provisioner.boot.release import Netboot
 from provisioner.domain.boot import Action, BootPlan
-from provisioner.domain.errors import Refused
-from provisioner.domain.tokens import INSTALL_TOKEN, SERVER
+from provisioner.domain.tokens import SERVER
 
 TRIES = 5
 """Fetches of kernel and initrd before the machine restarts and asks anew."""
-MAX_COMMAND_LINE = 2047
-"""x86 kernels cut a longer line (COMMAND_LINE_SIZE 2048) without a word."""
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
-    """One version of a netboot image, with the names of its files."""
-
-    image: str
-    version: str
-    files: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Flavour:
-    """What a family of CoreOS calls its files and its kernel arguments."""
-
-    kernel: str
-    initrd: str
-    disk_image: str
-    first_boot: str
-    autologin: str
-
-
-FLAVOURS = (
-    Flavour(
-        "flatcar_production_pxe.vmlinuz",
-        "flatcar_production_pxe_image.cpio.gz",
-        "flatcar_production_image.bin.bz2",
-        "flatcar.first_boot=1",
-        "flatcar.autologin",
-    ),
-    Flavour(
-        "coreos_production_pxe.vmlinuz",
-        "coreos_production_pxe_image.cpio.gz",
-        "coreos_production_image.bin.bz2",
-        "coreos.first_boot=1",
-        "coreos.autologin",
-    ),
-)
-
-
-def flavour_of(release: Release) -> Flavour:
-    """The family whose files the release holds. Raises Refused, naming the files that are missing."""
-    for flavour in FLAVOURS:
-        if flavour.kernel in release.files:
-            needed = (flavour.kernel, flavour.initrd, flavour.disk_image)
-            if missing := [name for name in needed if name not in release.files]:
-                raise Refused(
-                    f"image {release.image} {release.version} lacks {', '.join(missing)}",
-                    f"import it whole: `provisioner image import DIR --name {release.image}`",
-                )
-            return flavour
-    raise Refused(
-        f"image {release.image} {release.version} has no kernel that can be netbooted for a cloud-config",
-        f"it needs one of: {', '.join(flavour.kernel for flavour in FLAVOURS)}",
-    )
-
-
-def kernel_line(release: Release, arguments: tuple[str, ...], *, autologin: bool) -> str:
-    """The kernel's command line. Raises Refused when it is longer than the kernel takes."""
-    flavour = flavour_of(release)
-    words = (
-        # Without initrd=NAME a UEFI kernel has no root; BIOS kernels don't mind (facts: UEFI and initrd).
-        f"initrd={flavour.initrd}",
-        flavour.first_boot,
-        *((flavour.autologin,) if autologin else ()),
-        f"cloud-config-url=http://{SERVER}/b/{INSTALL_TOKEN}/pxe.yml",
-        *arguments,
-    )
-    line = " ".join(ipxe_argument(word) for word in words)
-    if len(line) > MAX_COMMAND_LINE:
-        raise Refused(
-            f"the kernel line has {len(line)} characters, kernels take {MAX_COMMAND_LINE}",
-            "shorten `kernel_arguments` in the role",
-        )
-    return line
-
-
-def install_script(machine: str, role: str, release: Release, command_line: str) -> str:
+def install_script(machine: str, role: str, boot: Netboot, command_line: str) -> str:
     """Fetch kernel and initrd and start them; a fetch that fails is tried again, then the machine restarts."""
-    flavour = flavour_of(release)
-    base = f"http://{SERVER}:8081/images/{ipxe_argument(release.image)}/{ipxe_argument(release.version)}"
+    release = boot.release
     return _script(
         *_say(f"{machine} installs role {role} from {release.image} {release.version}"),
         "set tries:int32 0",
         ":fetch",
         "imgfree",
-        f"kernel {base}/{flavour.kernel} {command_line} || goto retry",
-        f"initrd {base}/{flavour.initrd} || goto retry",
+        f"kernel {release.url}/{boot.kernel} {command_line} || goto retry",
+        f"initrd {release.url}/{boot.initrd} || goto retry",
         "boot || goto retry",
         ":retry",
         "inc tries",

@@ -6,8 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from provisioner.boot.compile import Compiled, ImageLookup, RoleCompiler
+from provisioner.boot.release import FAMILIES
 from provisioner.boot.roles import Role, RoleFolder
-from provisioner.boot.script import FLAVOURS
 from provisioner.domain.errors import NotFound
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.mac import Mac
@@ -68,8 +68,8 @@ def _or_example(images: ImageLookup, warnings: list[str]) -> ImageLookup:
             warnings.append(
                 f"{error.problem}; checked with an example: `provisioner image import DIR --name {name}`"
             )
-            flavour = FLAVOURS[0]
-            files = tuple(_Named(file) for file in (flavour.kernel, flavour.initrd, flavour.disk_image))
+            family = next((family for family in FAMILIES if name.startswith(family.name)), FAMILIES[0])
+            files = tuple(map(_Named, family.example))
             return _ExampleImage(name, version or "example", files)
 
     return lookup

@@ -4,6 +4,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 
+from provisioner.boot import ignition, unitfile
 from provisioner.boot.cloudconfig_schema import CloudConfig
 from provisioner.boot.document import Document, InvalidDocument, Path, Problem, check, read, spelled
 
@@ -17,6 +18,8 @@ def part(name: str, text: str) -> list[Problem]:
         return cloud_config(text, name)
     if name.endswith(".sh"):
         return shell(text, name)
+    if name.endswith((".json", ".ign")):
+        return ignition.problems(text, name)
     return network(text, name)
 
 
@@ -31,8 +34,23 @@ def cloud_config(text: str, file: str) -> list[Problem]:
         document = read(text, file, key=lambda name: name.replace("-", "_"))
     except InvalidDocument as error:
         return list(error.problems)
-    _, problems = check(CloudConfig, document)
-    return sorted([*problems, *_repeated(document)], key=lambda problem: problem.line or 0)
+    config, problems = check(CloudConfig, document)
+    found = [*problems, *_repeated(document), *(_units(config, document) if config else ())]
+    return sorted(found, key=lambda problem: problem.line or 0)
+
+
+def _units(config: CloudConfig, document: Document) -> Iterator[Problem]:
+    """Units that systemd would not read as they are meant, or that are enabled to no effect."""
+    for position, unit in enumerate((config.coreos and config.coreos.units) or ()):
+        here: Path = ("coreos", "units", position)
+        texts: list[tuple[Path, str]] = [((*here, "content"), unit.content or "")]
+        for number, dropin in enumerate(unit.drop_ins or ()):
+            texts.append(((*here, "drop_ins", number, "content"), dropin.content))
+        for path, text in texts:
+            for line, key, fault in unitfile.faults(text):
+                yield document.problem(path, f"line {line} of the unit: {key + ' ' if key else ''}{fault}")
+        if unit.enable and unit.content and "Install" not in unitfile.sections(unit.content):
+            yield document.problem((*here, "enable"), "has no effect on a unit without an [Install] section")
 
 
 def _repeated(document: Document) -> Iterator[Problem]:
@@ -77,20 +95,8 @@ def shell(text: str, file: str) -> list[Problem]:
 
 def network(text: str, file: str) -> list[Problem]:
     """A systemd.network file: sections of ``Key=Value`` lines, with a [Match] that names something."""
-    problems, section, matched = [], "", False
-    for number, line in enumerate(text.splitlines(), start=1):
-        bare = line.strip()
-        if not bare or bare[0] in "#;":
-            continue
-        if header := re.fullmatch(r"\[([A-Za-z0-9-]+)\]", bare):
-            section = header[1]
-        elif not re.fullmatch(r"[A-Za-z0-9]+\s*=.*", bare):
-            problems.append(Problem(file, number, "", f"{bare!r} is neither [Section] nor Key=Value"))
-        elif not section:
-            problems.append(Problem(file, number, bare.split("=")[0], "stands before the first [Section]"))
-        else:
-            matched = matched or section == "Match"
-    if not matched:
+    problems = [Problem(file, line, key, fault) for line, key, fault in unitfile.faults(text)]
+    if not unitfile.sections(text).get("Match"):
         problems.append(
             Problem(file, None, "[Match]", "is missing or empty; the file would apply to every interface")
         )

@@ -10,7 +10,7 @@ import json
 import resource
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from jinja2 import StrictUndefined, TemplateNotFound, TemplateSyntaxError
@@ -33,6 +33,9 @@ class _TooLarge(Exception):
 
 class _Environment(ImmutableSandboxedEnvironment):
     """Jinja2 in which a mapping's own keys win over dict methods, and a missing key names what there is."""
+
+    known: Mapping[str, str] = {}
+    """The templates there are, by name."""
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if isinstance(obj, Mapping) and attribute not in _MAPPING_METHODS:
@@ -57,12 +60,14 @@ def _environment(templates: Mapping[str, str]) -> _Environment:
     environment = _Environment(
         loader=FunctionLoader(load),
         undefined=StrictUndefined,
+        auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,  # no HTML here; every value goes through a filter of its own format
         finalize=_printable,
     )
+    environment.known = templates
     environment.filters.update(yaml=yaml_scalar, sh=shell_word, ipxe=ipxe_text)
     return environment
 
@@ -93,44 +98,52 @@ def _with_calls(context: dict[str, Any]) -> dict[str, Any]:
     return context
 
 
-def _render(request: Mapping[str, Any]) -> str:
-    template = _environment(request["templates"]).get_template(request["name"])
+def _render(environment: _Environment, name: str, context: dict[str, Any], max_bytes: int) -> str:
     pieces, size = [], 0
-    for piece in template.generate(_with_calls(request["context"])):
+    for piece in environment.get_template(name).generate(context):
         pieces.append(piece)
-        size += len(piece.encode())
-        if size > request["max_bytes"]:
+        size += len(piece) if piece.isascii() else len(piece.encode())
+        if size > max_bytes:
             raise _TooLarge
     return "".join(pieces)
 
 
-def _answer(request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: PLR0911 - one return an outcome
-    seconds = request["seconds"]
+def _answer(request: dict[str, Any], environment: _Environment) -> dict[str, Any]:  # noqa: PLR0911 - one an outcome
+    """``texts`` by template, or what is wrong with the first that fails. ``current``: the one at work."""
+    seconds, known = request["seconds"], environment.known
     signal.setitimer(signal.ITIMER_REAL, seconds)
+    request["current"] = request["names"][0]
+    texts = {}
     try:
-        return {"text": _render(request)}
+        context = _with_calls(request["context"])
+        for name in request["names"]:
+            request["current"] = name
+            texts[name] = _render(environment, name, context, request["max_bytes"])
     except _TooSlow as error:
-        return _failure(request, error, f"ran longer than {seconds:g} s")
+        return _failure(request, known, error, f"ran longer than {seconds:g} s")
     except _TooLarge as error:
-        return _failure(request, error, f"produced more than {request['max_bytes']} bytes")
+        return _failure(request, known, error, f"produced more than {request['max_bytes']} bytes")
     except MemoryError as error:
-        return _failure(request, error, f"needed more than {MEMORY_BYTES // 2**20} MiB of memory")
+        return _failure(request, known, error, f"needed more than {MEMORY_BYTES // 2**20} MiB of memory")
     except TemplateSyntaxError as error:
         return {"error": error.message or "syntax error", "file": error.filename, "line": error.lineno}
     except TemplateNotFound as error:
-        return _failure(request, error, f"there is no template {error.name!r} in the role or in _shared")
+        return _failure(request, known, error, f"there is no template {error.name!r} in the role or in _shared")
     except Exception as error:  # whatever a template provokes is that template's fault, named by its line
-        return _failure(request, error, str(error) or type(error).__name__)
+        return _failure(request, known, error, str(error) or type(error).__name__)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+    return {"texts": texts}
 
 
-def _failure(request: Mapping[str, Any], error: BaseException, message: str) -> dict[str, Any]:
+def _failure(
+    request: Mapping[str, Any], known: Container[str], error: BaseException, message: str
+) -> dict[str, Any]:
     """The error with the template's own file and line: the innermost frame that is a template's."""
-    file, line = request["name"], None
+    file, line = request["current"], None
     traceback = error.__traceback__
     while traceback is not None:
-        if (name := traceback.tb_frame.f_code.co_filename) in request["templates"]:
+        if (name := traceback.tb_frame.f_code.co_filename) in known:
             file, line = name, traceback.tb_lineno
         traceback = traceback.tb_next
     return {"error": message, "file": file, "line": line}
@@ -153,8 +166,13 @@ def main() -> None:
         resource.setrlimit(limit, (value, value))
     sys.stdout.write("ready\n")
     sys.stdout.flush()
+    environments: dict[str, _Environment] = {}
     for line in sys.stdin:
-        sys.stdout.write(json.dumps(_answer(json.loads(line))) + "\n")
+        request = json.loads(line)
+        # Sent once a revision: compiling templates takes ten times as long as rendering them.
+        if request["templates"] is not None:
+            environments[request["revision"]] = _environment(request["templates"])
+        sys.stdout.write(json.dumps(_answer(request, environments[request["revision"]])) + "\n")
         sys.stdout.flush()
 
 

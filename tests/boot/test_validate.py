@@ -53,7 +53,7 @@ coreos:
       content: |
         [Match]
         Name=eth*
-        \tindented by a tab, which is the unit's own affair
+        \tType=ether
     - name: etcd2.service
       enable: true
       command: start

@@ -197,8 +197,14 @@ write_marker() { # text; empty erases
 
 partitions() { lsblk --noheadings --raw --paths --output NAME,TYPE "$disk" | awk '$2 == "part" { print $1 }'; }
 
+# Where the installed system keeps the name of its machine: Flatcar's ROOT, or the boot partition of Fedora
+# CoreOS, whose root belongs to ostree.
+system_label=ROOT
+identity=etc/provisioner/machine
+
 root_partition() {
-    lsblk --noheadings --raw --paths --output NAME,LABEL "$disk" | awk '$2 == "ROOT" { print $1; exit }'
+    lsblk --noheadings --raw --paths --output NAME,LABEL "$disk" |
+        awk -v label="$system_label" '$2 == label { print $1; exit }'
 }
 
 is_ours() {
@@ -209,7 +215,7 @@ is_ours() {
     local partition found=1
     partition=$(root_partition)
     if [[ -n $partition ]] && mount -o ro,norecovery "$partition" "$root"; then
-        if [[ -f $root/etc/provisioner/machine && $(head -n 1 "$root/etc/provisioner/machine") == 52:54:00:12:34:02 ]]; then
+        if [[ -f $root/$identity && $(head -n 1 "$root/$identity") == 52:54:00:12:34:02 ]]; then
             whose="this machine was installed from here before"
             found=0
         fi
@@ -246,12 +252,12 @@ sectors_written() { awk '{ print $7 }' "$sys_block/${disk##*/}/stat" 2>/dev/null
 write_image() {
     enter image "writing $image $version to $disk" 0
     local installer pid status=0 ticks=0 sectors written before percent
-    fetch "$url_config" "$work/config.yml" --max-time 60
+    fetch "$url_config" "$work/config" --max-time 60
     installer=$(command -v flatcar-install || command -v coreos-install) ||
         give_up "neither flatcar-install nor coreos-install is in the live system"
     write_marker "$marker"
     before=$(sectors_written)
-    "$installer" -d "$disk" -b "$url_images/$image" -V "$version" -c "$work/config.yml" &
+    "$installer" -d "$disk" -b "$url_images/$image" -V "$version" -c "$work/config" &
     pid=$!
     while kill -0 "$pid" 2>/dev/null; do
         sleep 0.5
@@ -271,7 +277,7 @@ mount_root() {
     blockdev --rereadpt "$disk" || echo "(the kernel knows the new partitions already)"
     if command -v udevadm >/dev/null; then udevadm settle --timeout=10 || true; fi
     until partition=$(root_partition) && [[ -n $partition ]]; do
-        ((SECONDS < deadline)) || give_up "the image on $disk has no partition labelled ROOT"
+        ((SECONDS < deadline)) || give_up "the image on $disk has no partition labelled $system_label"
         sleep 1
     done
     mount "$partition" "$root"
@@ -303,10 +309,10 @@ fetch_payload() {
 write_system() {
     enter written "writing network configuration and host name"
     [[ -s $work/network ]] || give_up "the network configuration is empty"
-    mkdir -p "$root/etc/systemd/network" "$root/etc/provisioner"
+    mkdir -p "$root/etc/systemd/network" "$root/${identity%/*}"
     install -m 0644 "$work/network" "$root/etc/systemd/network/00-provisioner.network"
     printf '%s\n' "$machine" >"$root/etc/hostname"
-    printf '%s\n' 52:54:00:12:34:02 >"$root/etc/provisioner/machine"
+    printf '%s\n' 52:54:00:12:34:02 >"$root/$identity"
     sync
     umount "$root"
     # On a disk hardly larger than the image the marker's place is the image's, and the marker is gone.
