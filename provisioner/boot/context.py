@@ -35,6 +35,7 @@ def build(
             "fetch it in config.bu.j2: storage.files with contents.source and verification.hash",
         )
     neighbours, warnings = _cluster(machine, inventory)
+    cluster = inventory.clusters.get(machine.slot.cluster)
     context = {
         "machine": machine_facts(machine, subnet),
         "role": {
@@ -57,7 +58,11 @@ def build(
             "autologin": role.settings.autologin,
         },
         "params": dict(params),
-        "cluster": {"name": machine.slot.cluster, "machines": neighbours},
+        "cluster": {
+            "name": machine.slot.cluster,
+            "endpoint": cluster.endpoint if cluster else "",
+            "machines": neighbours,
+        },
         "urls": urls(),
         "appliance": {"address": SERVER},
     }

@@ -9,6 +9,7 @@ import typer
 from provisioner.cli import (
     allocate,
     bmc,
+    cluster,
     container,
     db,
     diagnose,
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command("serve", epilog=serve.EXAMPLE)(serve.serve)
 app.add_typer(lab.app, name="lab")
 app.add_typer(machine.app, name="machine")
+app.add_typer(cluster.app, name="cluster")
 app.add_typer(bmc.app, name="bmc")
 app.add_typer(subnet.app, name="subnet")
 app.add_typer(allocate.app, name="allocate")

@@ -17,6 +17,8 @@ class Kind(StrEnum):
     MACHINE_CHANGED = "machine.changed"
     MACHINE_REMOVED = "machine.removed"
     MACHINE_STATE = "machine.state"
+    SLOT_CHANGED = "slot.changed"
+    CLUSTER_CHANGED = "cluster.changed"
     SUBNET_CHANGED = "subnet.changed"
     BMC_CHANGED = "bmc.changed"
     BMC_HARVEST = "bmc.harvest"

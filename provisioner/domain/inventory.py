@@ -11,9 +11,11 @@ from ipaddress import ip_address
 from typing import TypeVar
 from uuid import UUID
 
+from provisioner.domain.cluster import Cluster
 from provisioner.domain.errors import InvalidValue
 from provisioner.domain.mac import Mac
-from provisioner.domain.machine import IPAddress, Machine
+from provisioner.domain.machine import IPAddress, Machine, Slot
+from provisioner.domain.place import Place
 from provisioner.domain.subnet import Subnet
 
 _K = TypeVar("_K")
@@ -21,7 +23,7 @@ _K = TypeVar("_K")
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Machines and subnets as of change ``seq``. Treat the mappings as read-only."""
+    """Machines, empty slots, subnets and clusters as of change ``seq``. Treat the mappings as read-only."""
 
     seq: int = 0
     machines: Mapping[UUID, Machine] = field(default_factory=dict)
@@ -32,11 +34,26 @@ class Inventory:
     names: Mapping[str, Machine] = field(default_factory=dict)
     tokens: Mapping[str, Machine] = field(default_factory=dict)
     """By hash of the latest install's token or of the machine token."""
+    places: Mapping[UUID, Place] = field(default_factory=dict)
+    """Empty slots only; the others are with their machines."""
+    held: Mapping[IPAddress, Place] = field(default_factory=dict)
+    """Addresses of empty slots: kept for the board that comes, never given to anybody else."""
+    clusters: Mapping[str, Cluster] = field(default_factory=dict)
+    """By name. A slot may name a cluster that is not listed."""
 
     @classmethod
-    def build(cls, machines: Iterable[Machine] = (), subnets: Iterable[Subnet] = (), seq: int = 0) -> "Inventory":
-        """Index everything once."""
+    def build(
+        cls,
+        machines: Iterable[Machine] = (),
+        subnets: Iterable[Subnet] = (),
+        seq: int = 0,
+        *,
+        places: Iterable[Place] = (),
+        clusters: Iterable[Cluster] = (),
+    ) -> "Inventory":
+        """Index everything once. ``places``: the empty slots."""
         by_id = {machine.id: machine for machine in machines}
+        empty = {place.slot.id: place for place in places}
         return cls(
             seq=seq,
             machines=by_id,
@@ -45,6 +62,9 @@ class Inventory:
             ips={address.ip: machine for machine in by_id.values() for address in machine.addresses},
             names={machine.name: machine for machine in by_id.values()},
             tokens={hashed: machine for machine in by_id.values() for hashed in _token_hashes(machine)},
+            places=empty,
+            held=_held(empty),
+            clusters={cluster.name: cluster for cluster in clusters},
         )
 
     def with_machines(self, changed: Mapping[UUID, Machine | None], seq: int) -> "Inventory":
@@ -69,6 +89,15 @@ class Inventory:
 
     def with_subnets(self, subnets: Iterable[Subnet], seq: int) -> "Inventory":
         return replace(self, seq=seq, subnets=_most_specific_first(subnets))
+
+    def with_places(self, changed: Mapping[UUID, Place | None], seq: int) -> "Inventory":
+        """A snapshot in which these slots are empty as given (None: gone, or a machine sits in it)."""
+        places = {slot_id: place for slot_id, place in self.places.items() if slot_id not in changed}
+        places.update((slot_id, place) for slot_id, place in changed.items() if place is not None)
+        return replace(self, seq=seq, places=places, held=_held(places))
+
+    def with_clusters(self, clusters: Iterable[Cluster], seq: int) -> "Inventory":
+        return replace(self, seq=seq, clusters={cluster.name: cluster for cluster in clusters})
 
     def by_mac(self, mac: bytes) -> Machine | None:
         return self.macs.get(mac)
@@ -95,6 +124,13 @@ class Inventory:
                 return found
         return None
 
+    def reserved(self, ip: IPAddress) -> str:
+        """Who an address is kept for, as people call it; empty: nobody."""
+        if (machine := self.ips.get(ip)) is not None:
+            return f"machine {machine.name}"
+        place = self.held.get(ip)
+        return f"slot {place.name}" if place is not None else ""
+
     def subnet_of(self, ip: IPAddress) -> Subnet | None:
         """The most specific subnet that holds this address."""
         for subnet in self.subnets:
@@ -112,8 +148,16 @@ class Inventory:
 
 def slot_order(machine: Machine) -> tuple[str, str, int, int, str]:
     """The order in which people walk along racks: rack, chassis, unit, blade, then name."""
-    slot = machine.slot
+    return place_order(machine.slot)
+
+
+def place_order(slot: Slot) -> tuple[str, str, int, int, str]:
+    """The same for places."""
     return (slot.rack, slot.chassis, slot.unit or 0, slot.blade or 0, slot.name)
+
+
+def _held(places: Mapping[UUID, Place]) -> dict[IPAddress, Place]:
+    return {address.ip: place for place in places.values() for address in place.addresses}
 
 
 def _keys(ref: str) -> Iterator[UUID | Mac | IPAddress]:

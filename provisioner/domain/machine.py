@@ -71,7 +71,7 @@ class Slot:
     params: Mapping[str, Any] = field(default_factory=dict)
     cluster: str = ""
     implicit: bool = True
-    """Made for a machine without a stated place."""
+    """Made with its machine, and goes with it; False: a place that stays when its machine leaves."""
     version: int = 0
     """Counts edits; the ETag of the API."""
 

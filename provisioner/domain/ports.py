@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 from provisioner.domain.bmc import Bmc, BootDevice, Chassis, Identity, Login, Power
+from provisioner.domain.cluster import Cluster
 from provisioner.domain.events import Event, Sighting
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import Machine
@@ -91,6 +92,7 @@ class Transaction(Protocol):
 
     actor: str
     machines: MachineRepository
+    clusters: Repository[Cluster]
     subnets: Repository[Subnet]
     bmcs: Repository[Bmc]
     credentials: Repository[Credential]

@@ -1,7 +1,7 @@
 """The snapshot on disk: with the database gone, a restarted process still answers known machines.
 
-JSON lines: a head with the subnets, one machine a line, an end mark. BMCs and credentials are not in it; the
-compiled files are, with placeholders where tokens go. Readable to its owner only.
+JSON lines: a head with the subnets and clusters, one machine a line, an end mark. BMCs and
+credentials are not in it; the compiled files are, with placeholders where tokens go. Readable to its owner only.
 """
 
 import base64
@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from provisioner.domain.cluster import Cluster
 from provisioner.domain.errors import InvalidValue
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import Address, Install, Interface, Machine, OnFailure, Phase, Slot, State
 from provisioner.domain.subnet import AddressRange, Subnet, UnknownPolicy
 
-FORMAT = 1
+FORMAT = 2
 
 
 def write_snapshot(path: Path, inventory: Inventory) -> None:
@@ -29,7 +30,9 @@ def write_snapshot(path: Path, inventory: Inventory) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             subnets = [_subnet_data(subnet) for subnet in inventory.subnets]
-            file.write(_line({"format": FORMAT, "seq": inventory.seq, "subnets": subnets}))
+            clusters = [_plain(cluster) for cluster in inventory.clusters.values()]
+            head = {"format": FORMAT, "seq": inventory.seq, "subnets": subnets, "clusters": clusters}
+            file.write(_line(head))
             # Line by line: one long json.dumps would hold the interpreter while packets wait.
             for machine in inventory.machines.values():
                 file.write(_line(_machine_data(machine)))
@@ -55,7 +58,12 @@ def read_snapshot(path: Path, *, files: bool = True) -> Inventory | None:
     try:
         head, *machines, end = map(json.loads, lines)
         subnets = [_subnet(data) for data in head["subnets"]]
-        inventory = Inventory.build((_machine(data, files=files) for data in machines), subnets, head["seq"])
+        inventory = Inventory.build(
+            (_machine(data, files=files) for data in machines),
+            subnets,
+            head["seq"],
+            clusters=(Cluster(**{**data, "id": UUID(data["id"])}) for data in head["clusters"]),
+        )
         whole = head["format"] == FORMAT and end["end"] == len(machines)
     except (KeyError, TypeError, AttributeError, ValueError, InvalidValue) as error:
         raise ValueError(f"{path} is no snapshot of this program: {error}") from error

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, Row, func, insert, select
 
 from provisioner.domain.bmc import Bmc
+from provisioner.domain.cluster import Cluster
 from provisioner.domain.events import Sighting
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import Machine
@@ -18,6 +19,7 @@ from provisioner.domain.subnet import Subnet
 from provisioner.storage import tables
 from provisioner.storage.accounts import TokenRows, UserRows
 from provisioner.storage.bmcs import BmcRows, CredentialRows
+from provisioner.storage.clusters import ClusterRows, load_clusters
 from provisioner.storage.database import reading, writing
 from provisioner.storage.jobs import JobRows
 from provisioner.storage.machine_rows import load_machines
@@ -36,6 +38,7 @@ class SqlTransaction:
     """Implements ``ports.Transaction``. ``seq``: once committed, the change that a feed must reach to show it."""
 
     machines: MachineRepository
+    clusters: Repository[Cluster]
     subnets: Repository[Subnet]
     bmcs: Repository[Bmc]
     credentials: Repository[Credential]
@@ -48,6 +51,7 @@ class SqlTransaction:
         self._session = session
         self.seq = 0
         self.machines = MachineRows(session)
+        self.clusters = ClusterRows(session)
         self.subnets = SubnetRows(session)
         self.bmcs = BmcRows(session)
         self.credentials = CredentialRows(session, keyring)
@@ -113,8 +117,12 @@ class SqlStore:
     def inventory(self, *, files: bool = True) -> Inventory:
         """A snapshot in one view. Compiled bytes only of installs that a boot may still ask for, or none."""
         with reading(self.engine) as connection:
-            machines = load_machines(connection, files="live" if files else "none")
-            return Inventory.build(machines, load_subnets(connection), _last_seq(connection))
+            return Inventory.build(
+                load_machines(connection, files="live" if files else "none"),
+                load_subnets(connection),
+                _last_seq(connection),
+                clusters=load_clusters(connection),
+            )
 
     def caught_up(self, known: Inventory, *, files: bool = True) -> Inventory:
         """``known`` with what was changed since; ``known`` itself when nothing was."""
@@ -143,4 +151,6 @@ def _with_changes(connection: Connection, known: Inventory, changes: Sequence[Ro
     inventory = known.with_machines(changed, changes[-1].seq)
     if any(row.kind == "subnet" for row in changes):
         inventory = inventory.with_subnets(load_subnets(connection), inventory.seq)
+    if any(row.kind == "cluster" for row in changes):
+        inventory = inventory.with_clusters(load_clusters(connection), inventory.seq)
     return inventory

@@ -13,6 +13,7 @@ from fastapi.sse import EventSourceResponse
 from provisioner.web import auth, pages, problems
 from provisioner.web.api.allocations import Allocations
 from provisioner.web.api.bmcs import Bmcs
+from provisioner.web.api.clusters import Clusters
 from provisioner.web.api.events import Events
 from provisioner.web.api.images import Images
 from provisioner.web.api.jobs import Jobs
@@ -47,7 +48,7 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
         responses={"default": _PROBLEM, 422: _PROBLEM},
     )
     machines, slots, subnets, bmcs = Machines(parts), Slots(parts), Subnets(parts), Bmcs(parts)
-    images = Images(parts)
+    images, clusters = Images(parts), Clusters(parts)
     events, jobs, allocations = Events(parts), Jobs(parts), Allocations(parts)
     users, tokens, roles, health = Users(parts), Tokens(parts), Roles(parts), Health(parts)
     api = _Routes()
@@ -78,6 +79,12 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
     api.add("GET", "/subnets/{ref:path}", subnets.one)
     api.add("PATCH", "/subnets/{ref:path}", subnets.change)
     api.add("DELETE", "/subnets/{ref:path}", subnets.remove, 204)
+
+    api.add("GET", "/clusters", clusters.all)
+    api.add("POST", "/clusters", clusters.add, 201)
+    api.add("GET", "/clusters/{ref}", clusters.one)
+    api.add("PATCH", "/clusters/{ref}", clusters.change)
+    api.add("DELETE", "/clusters/{ref}", clusters.remove, 204)
 
     api.add("GET", "/bmcs", bmcs.all)
     api.add("POST", "/bmcs", bmcs.add, 201)
