@@ -19,6 +19,7 @@ from provisioner import examination
 from provisioner.actions import arm, power
 from provisioner.actions import images as image_jobs
 from provisioner.actions.replay import replay
+from provisioner.actions.retry_boot import may_retry, retry_boots
 from provisioner.dhcp.counting import PACKETS_METRICS, exposition
 from provisioner.dhcp.lease_file import LeaseFile
 from provisioner.dhcp.respond import Mode
@@ -302,6 +303,10 @@ def _watch(house: House, feed: ChangeFeed, journal: Journal, stop: threading.Eve
         try:
             journal.replay(lambda entry: replay(house.store, entry))
             now = clock()
+            hang = [m for m in feed.inventory.machines.values() if may_retry(m, now)]
+            if hang:
+                for machine in retry_boots(house.store, [m.id for m in hang], now=now):
+                    log.warning("hangs in its boot", machine=machine.name)
             late = [m for m in feed.inventory.machines.values() if lifecycle.overdue(m, now)]
             if late:
                 for machine in arm.expire(house.store, [m.id for m in late], now=now):

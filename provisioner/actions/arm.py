@@ -26,10 +26,12 @@ def arm(
     now: int,
     hours: float = 24.0,
     wipe: bool = False,
+    retries: int = 0,
 ) -> Machine:
     """Compile and freeze everything this machine will be told; its next netboot installs.
 
-    ``wipe`` allows foreign data on the disk to be lost, for this install only. Raises Refused (nothing to
+    ``wipe`` allows foreign data on the disk to be lost, for this install only; ``retries`` lets the watchdog switch
+    its power so many times if it hangs before the installer runs. Raises Refused (nothing to
     compile from, invalid role), IllegalTransition, NotFound.
     """
     with store.transaction(actor) as tx:
@@ -46,6 +48,7 @@ def arm(
             armed_at=now,
             deadline=now + int(hours * HOUR),
             wipe=wipe,
+            power_cycles=retries,
         ),
         now,
     )

@@ -23,6 +23,8 @@ from provisioner.domain.records import Job
 KINDS = ("power", "install", "boot-device", "harvest")
 LEASE = 120 * SECOND
 _AT_ONCE = 16
+_RETRIES = 2
+"""Power cycles that "install" allows the watchdog for a machine that hangs in its boot."""
 _LONGEST_PAUSE = 3600.0
 
 
@@ -76,10 +78,25 @@ def enqueue_install(
     with store.transaction(actor) as tx:
         machines = [_with_bmc(tx, ref) for ref in refs]
     for machine in machines:
-        arming.arm(store, compiler, token_key, str(machine.id), actor=actor, now=now, hours=hours, wipe=wipe)
+        arming.arm(
+            store,
+            compiler,
+            token_key,
+            str(machine.id),
+            actor=actor,
+            now=now,
+            hours=hours,
+            wipe=wipe,
+            retries=_RETRIES,
+        )
     with store.transaction(actor) as tx:
         ids = [str(machine.id) for machine in machines]
         return _queue(tx, "install", {"machines": ids}, len(ids), now)
+
+
+def enqueue_power_cycle(tx: Transaction, machine: Machine, now: int) -> Job:
+    """Within a transaction: once more to the network, for a machine that hangs in its boot."""
+    return _queue(tx, "install", {"machines": [str(machine.id)]}, 1, now)
 
 
 def enqueue_boot_device(tx: Transaction, machine: Machine, device: BootDevice, now: int) -> Job | None:

@@ -127,6 +127,8 @@ class Install:
     wipe: bool = False
     """The operator allowed foreign data on the disk to be lost."""
     machine_token_hash: str = ""
+    power_cycles: int = 0
+    """How often the watchdog may still switch the power of a machine that hangs before its installer runs."""
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """Compiled bytes by part: boot.ipxe, pxe.yml, install.sh, config.yml, network, peers/ROLE, ignition.json."""
 

@@ -27,6 +27,18 @@ QUIET: Mapping[Phase, int] = {
 """How long a machine may give no sign of life in a phase before it counts as stuck."""
 
 
+_NOTHING_RUNS_YET = (Phase.FIRMWARE, Phase.LOADER, Phase.KERNEL)
+
+
+def hangs_in_boot(machine: Machine, now: int) -> bool:
+    """Is it stuck before anything of its install could run? Then switching its power loses nothing.
+
+    EDK2 never asks again for a transfer that broke off; it leaves for its next boot entry after some 24 s.
+    """
+    install = machine.install
+    return install is not None and install.open and install.phase in _NOTHING_RUNS_YET and stuck(machine, now)
+
+
 def moving(machine: Machine) -> bool:
     """Is an install under way that should show signs of life?"""
     install = machine.install

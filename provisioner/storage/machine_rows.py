@@ -15,7 +15,17 @@ _IDS_A_QUERY = 500
 
 SLOT_FIELDS = ("name", "rack", "chassis", "unit", "blade", "role", "params", "cluster", "implicit")
 HARDWARE_FIELDS = ("vendor", "model", "serial", "uuid", "firmware")
-COUNTERS = ("attempts", "boots", "attempt_boot", "phase", "percent", "phase_at", "outcome", "reason")
+COUNTERS = (
+    "attempts",
+    "boots",
+    "attempt_boot",
+    "phase",
+    "percent",
+    "phase_at",
+    "outcome",
+    "reason",
+    "power_cycles",
+)
 """What changes about an install after arming."""
 
 
@@ -128,6 +138,7 @@ def _install(row: Row[Any], files: Mapping[str, bytes]) -> Install:
         reason=row.reason,
         on_failure=OnFailure(row.on_failure),
         wipe=row.wipe,
+        power_cycles=row.power_cycles,
         files=files,
     )
 

@@ -150,6 +150,7 @@ installs = Table(
     Column("reason", Words, nullable=False),
     Column("on_failure", Words, nullable=False),
     Column("wipe", Boolean, nullable=False),
+    Column("power_cycles", Integer, nullable=False, server_default="0"),
 )
 
 install_files = Table(
