@@ -9,6 +9,7 @@ from provisioner.domain.errors import InvalidValue
 
 
 @pytest.mark.rule("threat-05")
+@pytest.mark.rule("threat-06")
 @pytest.mark.parametrize(
     "text",
     [

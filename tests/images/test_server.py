@@ -192,7 +192,7 @@ def test_a_gz_beside_a_file_never_replaces_it(made: Serving, client: httpx.Clien
     assert (answer.content, "content-encoding" in answer.headers) == (b"text", False)
 
 
-@pytest.mark.rule("fault-19")
+@pytest.mark.rule("fault-20")
 def test_a_file_truncated_at_rest_is_not_served(made: Serving, client: httpx.Client) -> None:
     os.truncate(made.store.root / "flatcar" / "1" / KERNEL, 100)
     answer = client.get(path())
@@ -201,7 +201,7 @@ def test_a_file_truncated_at_rest_is_not_served(made: Serving, client: httpx.Cli
     assert "import it again" in answer.text
 
 
-@pytest.mark.rule("fault-18")
+@pytest.mark.rule("fault-19")
 def test_an_image_replaced_while_served_ends_with_the_bytes_it_began_with(made: Serving, tmp_path: Path) -> None:
     source = tmp_path / "big"
     source.mkdir()
@@ -238,7 +238,7 @@ def test_a_known_machines_first_bytes_are_on_its_timeline_once(made: Serving, cl
     assert (disk.phase, disk.data["path"]) == (None, path(DISK))
 
 
-@pytest.mark.rule("fault-17")
+@pytest.mark.rule("fault-18")
 def test_clients_that_never_finish_their_headers_are_closed_and_hinder_nobody(tmp_path: Path) -> None:
     with serving(tmp_path, header_seconds=1.0) as made, contextlib.ExitStack() as stack:
         (made.payload / "file").write_bytes(b"served")
@@ -289,7 +289,7 @@ def test_a_gigabyte_is_sent_by_the_kernel_and_memory_stays_small(made: Serving, 
 
 
 @pytest.mark.system
-@pytest.mark.rule("fault-14")
+@pytest.mark.rule("fault-15")
 def test_the_service_lets_a_download_finish_when_it_is_stopped(tmp_path: Path) -> None:
     (tmp_path / "payload").mkdir()
     body = os.urandom(20_000_000)

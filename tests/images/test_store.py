@@ -75,7 +75,7 @@ def test_an_incomplete_set_is_listed_with_what_it_lacks(store: ImageStore, tmp_p
     assert image.problems == ("…_production_image.bin.bz2 is missing",)
 
 
-@pytest.mark.rule("fault-19")
+@pytest.mark.rule("fault-20")
 @pytest.mark.parametrize("digests", [True, False], ids=["digests", "no digests"])
 @pytest.mark.parametrize("name", [INITRD, DISK])
 def test_a_cut_off_file_is_refused_and_nothing_is_published(
@@ -144,7 +144,7 @@ def test_names_that_cannot_be_a_folder_are_refused(store: ImageStore, tmp_path: 
         store.open(name, name, KERNEL)
 
 
-@pytest.mark.rule("fault-19")
+@pytest.mark.rule("fault-20")
 def test_damage_at_rest_is_listed_and_the_file_is_not_opened(store: ImageStore, tmp_path: Path) -> None:
     store.import_dir(flatcar(tmp_path / "release"), "flatcar")
     kernel = store.root / "flatcar" / "3815.2.0" / KERNEL
@@ -179,7 +179,7 @@ def test_verify_finds_what_the_size_does_not_show(store: ImageStore, tmp_path: P
     assert problem.startswith(f"{KERNEL} has sha256")
 
 
-@pytest.mark.rule("fault-18")
+@pytest.mark.rule("fault-19")
 def test_a_replaced_version_leaves_readers_on_the_old_bytes(store: ImageStore, tmp_path: Path) -> None:
     store.import_dir(flatcar(tmp_path / "one", seed=b"one"), "flatcar")
     opened, entry = store.open("flatcar", "3815.2.0", KERNEL)
@@ -194,7 +194,7 @@ def test_a_replaced_version_leaves_readers_on_the_old_bytes(store: ImageStore, t
     assert [p.name for p in store.root.iterdir() if p.name != ".verified"] == ["flatcar"]
 
 
-@pytest.mark.rule("fault-18")
+@pytest.mark.rule("fault-19")
 def test_manifest_and_bytes_always_belong_together_while_versions_are_swapped(
     store: ImageStore, tmp_path: Path
 ) -> None:

@@ -305,7 +305,7 @@ def test_no_datagram_ends_the_service(running: Serving) -> None:
     assert running.thread.is_alive()
 
 
-@pytest.mark.rule("fault-14")
+@pytest.mark.rule("fault-15")
 def test_stopping_lets_a_running_transfer_finish_and_turns_new_ones_away(tree: Path) -> None:
     with serving(tree) as made:
         with udp() as sock, udp("127.0.0.3") as late:

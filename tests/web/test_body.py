@@ -39,7 +39,7 @@ def test_the_tail_is_exact_however_it_is_cut() -> None:
         asyncio.run(tail(request([data]), 1000, 5000))
 
 
-@pytest.mark.rule("fault-19")
+@pytest.mark.rule("fault-18")
 @pytest.mark.parametrize("then", ["hang", "leave"])
 def test_a_body_that_never_ends_is_given_up(then: str) -> None:
     with pytest.raises(TooSlow):
