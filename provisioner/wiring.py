@@ -115,7 +115,7 @@ class House:
 
     @cached_property
     def compiler(self) -> RoleCompiler:
-        return RoleCompiler(self.roles, self.images.get)
+        return RoleCompiler(self.roles, self.images.get, payload=self.payload.manifest)
 
     def role_names(self) -> frozenset[str]:
         return frozenset(self.roles.names())

@@ -14,8 +14,12 @@ _STRICT = ConfigDict(extra="forbid", strict=True)
 
 
 def _is_scalar(value: Any) -> Any:
-    if isinstance(value, str | int | float):
-        return value
+    match value:
+        # coreos-cloudinit prints it into Environment="NAME=value" of a drop-in, and escapes nothing.
+        case str() if re.search(r'[\x00-\x1f\x7f"\\]', value):
+            raise ValueError('must be one line without " and backslash')
+        case str() | int() | float():
+            return value
     raise ValueError("must be text, a number, true or false")
 
 

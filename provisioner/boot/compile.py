@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from provisioner.boot import context as variables
 from provisioner.boot import ignition, release, roles, script, validate
 from provisioner.boot.document import InvalidDocument, Problem
+from provisioner.boot.payload import PayloadLookup, chosen, no_payload
 from provisioner.boot.release import Release
 from provisioner.boot.render import Renderer
 from provisioner.boot.roles import Role, RoleFolder
@@ -62,9 +63,16 @@ class Compiled:
 class RoleCompiler:
     """domain.ports.Compiler over a folder of roles. Thread-safe; ``close`` ends its template worker."""
 
-    def __init__(self, role_folder: RoleFolder, images: ImageLookup, renderer: Renderer | None = None) -> None:
+    def __init__(
+        self,
+        role_folder: RoleFolder,
+        images: ImageLookup,
+        renderer: Renderer | None = None,
+        payload: PayloadLookup = no_payload,
+    ) -> None:
         self._roles = role_folder
         self._images = images
+        self._payload = payload
         self._renderer = renderer or Renderer()
 
     def compile(self, machine: Machine, inventory: Inventory) -> Compiled:
@@ -86,7 +94,9 @@ class RoleCompiler:
         params = roles.parameters(role, machine.slot.params)
         boot = release.netboot(self._release(role))
         line = release.kernel_line(boot, settings.format, settings.kernel_arguments, autologin=settings.autologin)
-        context, warnings = variables.build(machine, inventory, role, params, boot)
+        payload, left_out = chosen(role, self._payload)
+        context, warnings = variables.build(machine, inventory, role, params, boot, payload)
+        warnings += left_out
         parts = _valid(role, self.render(role, context))
         parts["boot.ipxe"] = script.install_script(machine.name, role.name, boot, line)
         parts |= {f"peers/{name}": text for name, text in _peers(context).items()}

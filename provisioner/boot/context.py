@@ -5,7 +5,7 @@ beyond its machine nor depend on how the appliance is built.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from provisioner.boot.release import FEDORA, IGNITION_FORMATS, Netboot
@@ -21,7 +21,12 @@ _DOMAIN = re.compile(r"([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9]([a-z0-
 
 
 def build(
-    machine: Machine, inventory: Inventory, role: Role, params: Mapping[str, Any], boot: Netboot
+    machine: Machine,
+    inventory: Inventory,
+    role: Role,
+    params: Mapping[str, Any],
+    boot: Netboot,
+    payload: Sequence[Mapping[str, str]],
 ) -> tuple[dict[str, Any], list[str]]:
     """The context and what the operator should know about it (peers that cannot be listed).
 
@@ -36,6 +41,7 @@ def build(
         )
     neighbours, warnings = _cluster(machine, inventory)
     cluster = inventory.clusters.get(machine.slot.cluster)
+    warnings += _missing(machine, role, neighbours)
     context = {
         "machine": machine_facts(machine, subnet),
         "role": {
@@ -51,10 +57,7 @@ def build(
                 "min_bytes": role.settings.install_disk.min_bytes,
             },
             "wipe": wipe_policy(machine, role),
-            "payload": [
-                {"path": file.path, "sha256": file.sha256, "dest": file.dest, "mode": file.mode}
-                for file in role.settings.payload
-            ],
+            "payload": [dict(file) for file in payload],
             "autologin": role.settings.autologin,
         },
         "params": dict(params),
@@ -163,6 +166,18 @@ def _cluster(machine: Machine, inventory: Inventory) -> tuple[list[dict[str, Any
             }
         )
     return members, warnings
+
+
+def _missing(machine: Machine, role: Role, members: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A word for each role that this one works with and the cluster does not have yet."""
+    there, cluster = {member["role"] for member in members}, machine.slot.cluster
+    where = f"cluster {cluster}" if cluster else f"{machine.name}, which is in no cluster,"
+    return [
+        f"{where} has no member with role {name} yet; "
+        f"`provisioner machine set NAME --cluster {cluster or 'C'} --role {name}`"
+        for name in role.settings.needs
+        if name not in there
+    ]
 
 
 def _refuse_placeholders(value: Any, place: str) -> None:

@@ -51,10 +51,13 @@ class PayloadFile(_Strict):
 
     path: str
     """Below ``<data_dir>/payload/``."""
-    sha256: str
+    sha256: str = ""
+    """Empty: what the file had when it was added, frozen at arming."""
     dest: str
     """Absolute, on the installed system's ROOT file system."""
     mode: str = "0644"
+    optional: bool = False
+    """Left out, with a warning, while nobody has added it."""
 
     @field_validator("path")
     @classmethod
@@ -66,7 +69,7 @@ class PayloadFile(_Strict):
     @field_validator("sha256")
     @classmethod
     def _is_sha256(cls, digest: str) -> str:
-        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        if digest and not re.fullmatch(r"[0-9a-f]{64}", digest):
             raise ValueError("is no sha256; write the 64 hexadecimal digits that `sha256sum FILE` prints")
         return digest
 
@@ -134,6 +137,8 @@ class RoleFile(_Strict):
     max_attempts: int = Field(default=3, ge=1, le=20)
     payload: tuple[PayloadFile, ...] = Field(default=(), strict=False)
     autologin: bool = False
+    needs: tuple[str, ...] = Field(default=(), strict=False)
+    """Roles of which the machine's cluster should have a member; a cluster without one is warned about."""
     proof: Literal["ran", "validated", "rendered"] = "rendered"
 
     @field_validator("image", "image_version")

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from provisioner.boot.compile import Compiled, ImageLookup, RoleCompiler
+from provisioner.boot.payload import PayloadEntry, PayloadLookup, no_payload
 from provisioner.boot.release import FAMILIES
 from provisioner.boot.roles import Role, RoleFolder
 from provisioner.domain.errors import NotFound
@@ -36,15 +37,26 @@ class _ExampleImage:
     problems: tuple[str, ...] = ()
 
 
-def try_role(folder: RoleFolder, name: str, images: ImageLookup) -> tuple[Compiled, list[str]]:
-    """Compile the role for an example machine of a cluster of two. Raises what ``compile`` raises.
+@dataclass(frozen=True, slots=True)
+class _ExampleFile:
+    sha256: str
 
-    An image that is not imported is no fault of the role: it is replaced by an example and a warning says so.
+
+def try_role(
+    folder: RoleFolder, name: str, images: ImageLookup, payload: PayloadLookup = no_payload
+) -> tuple[Compiled, list[str]]:
+    """Compile the role for an example machine of a cluster of two, and one member for each role that it needs.
+
+    Raises what ``compile`` raises. An image that is not imported and payload that was not added are no faults of
+    the role: they are replaced by examples and a warning says so.
     """
     role = folder.get(name)
     warnings: list[str] = []
-    compiler = RoleCompiler(folder, _or_example(images, warnings))
+    compiler = RoleCompiler(
+        folder, _or_example(images, warnings), payload=lambda: _or_examples(role, payload, warnings)
+    )
     machines = [_example(role, number) for number in (1, 2)]
+    machines += [_example(folder.get(needed), 3 + at) for at, needed in enumerate(role.settings.needs)]
     subnet = Subnet(
         UUID(int=0),
         IPv4Network("192.0.2.0/24"),  # RFC 5737, for documentation
@@ -73,6 +85,20 @@ def _or_example(images: ImageLookup, warnings: list[str]) -> ImageLookup:
             return _ExampleImage(name, version or "example", files)
 
     return lookup
+
+
+def _or_examples(role: Role, payload: PayloadLookup, warnings: list[str]) -> dict[str, PayloadEntry]:
+    """What was added, and an example for each further file of the role."""
+    there = dict(payload())
+    for file in role.settings.payload:
+        if file.path not in there:
+            if not file.optional:
+                warnings.append(
+                    f"payload {file.path} is not there; checked with an example: "
+                    f"`provisioner payload add FILE --path {file.path}`"
+                )
+            there[file.path] = _ExampleFile("0" * 64)
+    return there
 
 
 def _example(role: Role, number: int) -> Machine:

@@ -78,7 +78,7 @@ def validate(
     with session.house() as house:
         for name in names or house.roles.names():
             try:
-                _, warnings = try_role(house.roles, name, house.images.get)
+                _, warnings = try_role(house.roles, name, house.images.get, house.payload.manifest)
             except Refused as refusal:
                 faulty = True
                 session.warn(f"{name}: {refusal}")

@@ -218,7 +218,8 @@ def test_every_shipped_role_passes_its_trial_even_without_an_image() -> None:
     for name in RoleFolder(SHIPPED).names():
         compiled, warnings = try_role(RoleFolder(SHIPPED), name, none)  # type: ignore[arg-type]
         assert compiled.role == name
-        assert len(warnings) == 1
+        assert warnings
+        assert all("checked with an example" in warning for warning in warnings)
         assert "checked with an example" in warnings[0]
 
 

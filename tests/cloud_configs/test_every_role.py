@@ -1,0 +1,95 @@
+"""What holds for every shipped role: it renders and validates for a cluster, its scripts and units are sound to the
+tools of their trade, and its README says what can be set. A new folder is tested by being there."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.boot.rack import SHIPPED
+from tests.cloud_configs.shipped import FOLDER, NAMES, Written, rendered, scripts, written
+
+ROOT = Path(__file__).parents[2]
+READER = ROOT / "netboot_assets" / "lab-image" / "coreos_cloudinit.py"
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_it_renders_and_validates_for_three_machines_without_a_warning(role: str) -> None:
+    made = rendered(role)
+    assert [compiled.warnings for compiled in made] == [(), (), ()]
+    for number, compiled in enumerate(made, start=1):
+        assert any(f"node{number}".encode() in data for data in compiled.files.values())
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_its_readme_tells_every_parameter(role: str) -> None:
+    readme = (SHIPPED / role / "README.md").read_text()
+    assert readme.startswith(f"# {role}\n")
+    for name in FOLDER.get(role).settings.parameters:
+        assert f"`{name}`" in readme, f"{role}/README.md does not tell {name}"
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_shellcheck_finds_nothing_in_its_scripts(role: str, tmp_path: Path) -> None:
+    files = []
+    for number, (path, text) in enumerate(scripts(role).items()):
+        files.append(tmp_path / f"{number}-{Path(path).name}")
+        files[-1].write_text(text)
+    if not files:
+        pytest.skip("it has no scripts")
+    run = subprocess.run(["shellcheck", *files], capture_output=True, text=True, timeout=60, check=False)
+    assert (run.returncode, run.stdout) == (0, "")
+    for file in files:
+        subprocess.run(["bash", "-n", file], timeout=20, check=True)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("role", NAMES)
+def test_systemd_accepts_its_units(role: str, tmp_path: Path) -> None:
+    units = [file for file in written(rendered(role)[0].files) if file.unit]
+    named = {unit.path for unit in units if ".d/" not in unit.path}
+    if not named:
+        pytest.skip("it has no units")
+    _tree(tmp_path, units)
+    command = ["systemd-analyze", f"--root={tmp_path}", "--man=no", "verify", *sorted(named)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("part", ["pxe.yml", "config.yml"])
+@pytest.mark.parametrize("role", NAMES)
+def test_the_labs_reader_which_shares_no_code_finds_no_fault(role: str, part: str, tmp_path: Path) -> None:
+    files = rendered(role)[0].files
+    if part not in files:
+        pytest.skip("it is no cloud-config")
+    file = tmp_path / part
+    file.write_bytes(files[part])
+    command = ["/usr/bin/python3", str(READER), "--from-file", str(file), "--validate"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (run.returncode, run.stdout + run.stderr) == (0, "")
+
+
+def _tree(root: Path, units: list[Written]) -> None:
+    """A root that holds the units, and stand-ins for the programs and units of the image that they name."""
+    for unit in units:
+        file = root / unit.path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(unit.text)
+        for program in re.findall(r"^Exec\w+=[-@:+!]*(/\S+)", unit.text, re.M):
+            stand_in = root / program.lstrip("/")
+            stand_in.parent.mkdir(parents=True, exist_ok=True)
+            stand_in.touch(mode=0o755)
+    system = root / "usr/lib/systemd/system"
+    system.mkdir(parents=True)
+    texts = "\n".join(unit.text for unit in units)
+    mentioned = set(re.findall(r"[\w@-]+\.(?:service|target|socket)", texts))
+    mentioned |= {unit.path.split("/")[-2].removesuffix(".d") for unit in units if ".d/" in unit.path}
+    mentioned |= {"basic.target", "sysinit.target", "shutdown.target"}
+    (root / "usr/bin").mkdir(parents=True, exist_ok=True)
+    (root / "usr/bin/true").touch(mode=0o755)
+    for name in mentioned:
+        if not (root / "etc/systemd/system" / name).exists():
+            body = "[Service]\nExecStart=/usr/bin/true\n" if name.endswith(".service") else ""
+            (system / name).write_text(f"[Unit]\nDescription=stand-in\n{body}")
