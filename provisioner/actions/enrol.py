@@ -14,6 +14,7 @@ from provisioner.domain.inventory import Inventory
 from provisioner.domain.lifecycle import settled
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import Address, Interface, IPAddress, Machine, Slot, State
+from provisioner.domain.option_set import show_options
 from provisioner.domain.ports import Store, Transaction
 
 FIELDS = (
@@ -29,6 +30,7 @@ FIELDS = (
     "bmc",
     "labels",
     "params",
+    "options",
     "vendor",
     "model",
     "serial",
@@ -191,6 +193,7 @@ def stated(machine: Machine) -> dict[str, Any]:
         "cluster": slot.cluster,
         "labels": dict(machine.labels),
         "params": dict(slot.params),
+        "options": show_options(slot.options),
         "vendor": machine.vendor,
         "model": machine.model,
         "serial": machine.serial,
@@ -216,6 +219,8 @@ def with_fields(tx: Transaction, machine: Machine, fields: Fields, rules: Rules)
             value = fields[field]
             reader = readers.get(field)
             slot_changes[field] = reader(value) if reader else read.plain(value or "", field)
+    if "options" in fields:
+        slot_changes["options"] = read.options(fields["options"], machine.slot.options)
     role = slot_changes.get("role")
     if role and rules.roles is not None and role not in rules.roles:
         meant = get_close_matches(role, rules.roles, 1)

@@ -10,6 +10,7 @@ from provisioner.domain.errors import InvalidValue
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import IPAddress
+from provisioner.domain.option_set import NO_OPTIONS, OptionSet, code_of, read_options
 from provisioner.domain.subnet import IPNetwork
 
 _HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
@@ -157,6 +158,35 @@ def params(value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise InvalidValue("params", value, "is not a mapping", 'write it like {"disk": "/dev/sda"}')
     return {str(key): item for key, item in value.items()}
+
+
+def options(value: object, before: OptionSet) -> OptionSet:
+    """A DHCP option set after an edit: named ones change, one with an empty value goes, an empty set takes all away.
+
+    ``NAME=VALUE`` texts, a mapping, or its JSON.
+    """
+    if value is None or value == "":
+        return NO_OPTIONS
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise InvalidValue("options", value, "is not JSON", 'write it like {"mtu": "9000"}') from None
+    if isinstance(value, list | tuple):
+        pairs = [str(text).partition("=") for text in value]
+        for name, equals, _ in pairs:
+            if not equals:
+                raise InvalidValue("option", name, "has no '='", "write it like mtu=9000; `mtu=` takes it away")
+        value = {name: text for name, _, text in pairs}
+    if not isinstance(value, Mapping):
+        raise InvalidValue("options", value, "is not a mapping", 'write it like {"mtu": "9000"}')
+    if not value:
+        return NO_OPTIONS
+    after = dict(before)
+    for name in (str(name).strip().lower() for name, text in value.items() if text in (None, "")):
+        after.pop(code_of(name), None)
+    after |= read_options({name: text for name, text in value.items() if text not in (None, "")})
+    return after
 
 
 def _parts(value: object) -> list[str]:

@@ -18,7 +18,7 @@ from provisioner.domain.inventory import slot_order
 from provisioner.domain.ports import Store
 
 COLUMNS = ("name", "mac", "ip", "role", "rack", "unit", "bmc", "labels")
-FURTHER_COLUMNS = ("chassis", "blade", "cluster", "params", "vendor", "model", "serial")
+FURTHER_COLUMNS = ("chassis", "blade", "cluster", "params", "options", "vendor", "model", "serial")
 
 Row = tuple[int, Mapping[str, Any]]
 """Line number in the file, and the fields."""
@@ -160,7 +160,7 @@ def to_yaml(rows: Sequence[Mapping[str, Any]]) -> str:
 def _cell(column: str, value: Any) -> str:
     if column == "labels":
         return ";".join(f"{key}={text}" for key, text in value.items())
-    if column == "params":
+    if column in ("params", "options"):
         return json.dumps(value, sort_keys=True) if value else ""
     return str(value)
 

@@ -9,10 +9,20 @@ from provisioner.actions import fields as read
 from provisioner.domain.errors import Conflict, InvalidValue
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.machine import IPAddress
+from provisioner.domain.option_set import (
+    CLASSLESS_ROUTES,
+    DNS,
+    DOMAIN,
+    NTP,
+    ROUTER,
+    OptionSet,
+    routes_of,
+    show_options,
+)
 from provisioner.domain.ports import Store
 from provisioner.domain.subnet import AddressRange, IPNetwork, Subnet, UnknownPolicy
 
-FIELDS = ("gateway", "dns", "ntp", "domain", "vlan", "pools", "unknown", "arm", "lease_seconds")
+FIELDS = ("gateway", "dns", "ntp", "domain", "vlan", "pools", "unknown", "arm", "lease_seconds", "options")
 
 
 def put_subnet(
@@ -68,7 +78,9 @@ def describe(subnet: Subnet) -> str:
     """What matters of a subnet in one line."""
     dns = ", ".join(str(ip) for ip in subnet.dns)
     pools = "".join(f", pool {pool.first}-{pool.last}" for pool in subnet.pools)
-    return f"gateway {subnet.gateway or 'none'}, DNS {dns or 'none'}, unknown machines: {subnet.unknown}{pools}"
+    options = "".join(f", option {name} {text}" for name, text in show_options(subnet.options).items())
+    unknown = f"unknown machines: {subnet.unknown}"
+    return f"gateway {subnet.gateway or 'none'}, DNS {dns or 'none'}, {unknown}{pools}{options}"
 
 
 def _with_fields(subnet: Subnet, fields: Mapping[str, Any]) -> Subnet:
@@ -95,7 +107,31 @@ def _with_fields(subnet: Subnet, fields: Mapping[str, Any]) -> Subnet:
         changes["unknown"] = UnknownPolicy(_choice(fields["unknown"], "unknown", tuple(UnknownPolicy)))
     if "arm" in fields:
         changes["arm"] = _choice(fields["arm"], "arm", ("manual", "on-discovery"))
+    if "options" in fields:
+        changes["options"] = _options(subnet, fields["options"])
     return replace(subnet, **changes)
+
+
+_OWN_FIELDS = {ROUTER: "gateway", DNS: "dns", NTP: "ntp", DOMAIN: "domain"}
+
+
+def _options(subnet: Subnet, value: Any) -> OptionSet:
+    after = read.options(value, subnet.options)
+    for code, own in _OWN_FIELDS.items():
+        if code in after:
+            stated = show_options({code: after[code]})
+            name, text = next(iter(stated.items()))
+            why = f"has a field of its own in a subnet, {own}"
+            raise InvalidValue("option", f"{name}={text}", why, f"use --{own}; a role or machine may state {name}")
+    for route, router in routes_of(after.get(CLASSLESS_ROUTES, b"")):
+        if router not in subnet.prefix and int(router):
+            raise InvalidValue(
+                "option",
+                f"classless-routes={route} via {router}",
+                f"cannot be used: {router} is not in {subnet.prefix}",
+                "name a router of this subnet, or 0.0.0.0 for a network on the same wire",
+            )
+    return after
 
 
 def _listed(value: Any) -> list[str]:

@@ -22,6 +22,10 @@ app = typer.Typer(help="Machines: list, edit, import, arm, install, power, event
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Ref = Annotated[str, typer.Argument(metavar="MACHINE", help="Name, id, MAC or address.")]
 Refs = Annotated[list[str], typer.Argument(metavar="MACHINE...", help="Names, ids, MACs or addresses.")]
+DhcpOptions = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="NAME=VALUE", help="A DHCP option, again for more; NAME= removes."),
+]
 COLUMNS = ("name", "state", "phase", "ip", "mac", "role", "rack", "unit", "reason")
 
 
@@ -93,10 +97,11 @@ def add(
     bmc: Annotated[str, typer.Option(help="Address of its BMC.")] = "",
     labels: Annotated[str, typer.Option(help="k=v;k2=v2")] = "",
     params: Annotated[str, typer.Option(help="Role parameters, JSON.")] = "",
+    options: DhcpOptions = None,
     json: Json = False,
 ) -> None:
     """List a machine."""
-    fields = {key: value for key, value in locals().items() if key in enrol.FIELDS and value not in ("", None)}
+    fields = {key: value for key, value in locals().items() if key in enrol.FIELDS and value not in ("", None, [])}
     with session.house() as house:
         made = enrol.add_machine(
             house.store, fields, actor=session.actor(), now=session.now(), roles=house.role_names()
@@ -122,10 +127,11 @@ def set_fields(
     bmc: Annotated[str | None, typer.Option(help="Address of its BMC; '' removes.")] = None,
     labels: Annotated[str | None, typer.Option(help="k=v;k2=v2, replaces all.")] = None,
     params: Annotated[str | None, typer.Option(help="Role parameters, JSON, replaces all.")] = None,
+    options: DhcpOptions = None,
     json: Json = False,
 ) -> None:
     """Change what is stated of a machine; fields not named stay."""
-    fields = {key: value for key, value in locals().items() if key in enrol.FIELDS and value is not None}
+    fields = {key: value for key, value in locals().items() if key in enrol.FIELDS and value not in (None, [])}
     if not fields:
         raise Refused("nothing to change", "name a field, like --role simple")
     with session.house() as house:

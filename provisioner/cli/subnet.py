@@ -7,6 +7,7 @@ import typer
 from provisioner.actions import subnets
 from provisioner.cli import session
 from provisioner.domain.errors import Refused
+from provisioner.domain.option_set import show_options
 from provisioner.domain.subnet import Subnet
 
 app = typer.Typer(help="Subnets: addressing, and policy for machines that are not listed.", no_args_is_help=True)
@@ -23,6 +24,10 @@ Pool = Annotated[
     typer.Option(help="Addresses for unlisted machines, FIRST-LAST, several separated by commas; '' for none."),
 ]
 Lease = Annotated[int | None, typer.Option(help="Lease time in seconds.")]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="NAME=VALUE", help="A further DHCP option, again for more; NAME= removes."),
+]
 
 
 def as_dict(subnet: Subnet) -> dict[str, Any]:
@@ -38,6 +43,7 @@ def as_dict(subnet: Subnet) -> dict[str, Any]:
         "unknown": subnet.unknown.value,
         "arm": subnet.arm,
         "lease_seconds": subnet.lease_seconds,
+        "options": show_options(subnet.options),
         "version": subnet.version,
     }
 
@@ -53,9 +59,10 @@ def add(
     unknown: Unknown = None,
     pool: Pool = None,
     lease_seconds: Lease = None,
+    option: Options = None,
 ) -> None:
     """Add a subnet."""
-    fields = _given(gateway, dns, ntp, domain, vlan, unknown, pool, lease_seconds)
+    fields = _given(gateway, dns, ntp, domain, vlan, unknown, pool, lease_seconds, option)
     with session.house() as house:
         made = subnets.put_subnet(
             house.store, prefix, fields, actor=session.actor(), now=session.now(), create=True
@@ -76,9 +83,10 @@ def set_fields(
     unknown: Unknown = None,
     pool: Pool = None,
     lease_seconds: Lease = None,
+    option: Options = None,
 ) -> None:
     """Change a subnet; fields not named stay."""
-    fields = _given(gateway, dns, ntp, domain, vlan, unknown, pool, lease_seconds)
+    fields = _given(gateway, dns, ntp, domain, vlan, unknown, pool, lease_seconds, option)
     if not fields:
         raise Refused("nothing to change", "name a field, like --gateway 10.12.1.1")
     with session.house() as house:
@@ -117,6 +125,7 @@ def _given(
     unknown: str | None,
     pool: str | None,
     lease_seconds: int | None,
+    options: list[str] | None,
 ) -> dict[str, Any]:
     values = {
         "gateway": gateway,
@@ -127,5 +136,6 @@ def _given(
         "unknown": unknown,
         "pools": pool,
         "lease_seconds": lease_seconds,
+        "options": options or None,
     }
     return {key: value for key, value in values.items() if value is not None}

@@ -1,5 +1,6 @@
 """What a decision is made from, what it consists of, and the sentences that all of them end in."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address
@@ -16,6 +17,7 @@ from provisioner.domain.events import Kind
 from provisioner.domain.firmware import Firmware
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import Machine, Phase
+from provisioner.domain.option_set import NO_OPTIONS, OptionSet
 from provisioner.domain.subnet import Subnet
 
 
@@ -79,6 +81,8 @@ class Context:
     """Of the machines' web app."""
     held_back: frozenset[IPv4Address] = frozenset()
     """Addresses that were declined a moment ago."""
+    role_options: Callable[[str], OptionSet] = field(default=lambda _role: NO_OPTIONS, compare=False, repr=False)
+    """What a role states beyond its subnet's options."""
     leases: LeaseBook = field(default_factory=LeaseBook, compare=False, repr=False)
     """The pools' addresses; decisions read it, the server changes it."""
 
@@ -136,7 +140,7 @@ def granted(
         plan = BootPlan(Action.ADDRESS_ONLY, f"{plan.reason}, but only at its reserved address")
     boot, why = boot_file(question, plan, context.address, context.http_port, context.loaders, machine)
     name = machine.name if machine is not None and address == case.address else ""
-    reply, note = replies.grant(question, kind, address, case.server_id, case.subnet, name, boot)
+    reply, note = replies.grant(question, kind, address, case.server_id, case.subnet, name, boot, _stated(case))
     return Decision(
         reply,
         f"{done}{', ' if why else ''}{why}{note}",
@@ -148,6 +152,16 @@ def granted(
         firmware_of(question),
         switch_port=question.switch_port,
     )
+
+
+def _stated(case: Case) -> OptionSet:
+    """The option sets that hold for this client; the narrower wins: subnet, role, machine."""
+    machine, wide = case.machine, case.subnet.options
+    if machine is None:
+        return wide
+    slot = machine.slot
+    role = case.context.role_options(slot.role) if slot.role else NO_OPTIONS
+    return {**wide, **role, **slot.options} if role or slot.options else wide
 
 
 def refused(case: Case, reason: str) -> Decision:

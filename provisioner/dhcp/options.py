@@ -37,7 +37,9 @@ class Option(IntEnum):
     RELAY_AGENT = 82  # RFC 3046
     CLIENT_ARCHITECTURE = 93  # RFC 4578 §2.1
     CLIENT_UUID = 97  # RFC 4578 §2.3
+    CLASSLESS_ROUTES = 121  # RFC 3442
     IPXE = 175  # ipxe.org, encapsulated options
+    MS_CLASSLESS_ROUTES = 249
 
 
 class MessageType(IntEnum):

@@ -19,6 +19,7 @@ from provisioner.dhcp.packet import BOOTREPLY, BROADCAST_FLAG, NOWHERE, Packet, 
 from provisioner.dhcp.question import Client, Question
 from provisioner.domain.firmware import Firmware
 from provisioner.domain.mac import Mac
+from provisioner.domain.option_set import NO_OPTIONS, OptionSet, routes_of, write_route
 from provisioner.domain.subnet import Subnet
 
 SERVER_PORT = 67
@@ -42,10 +43,9 @@ _ESSENTIAL = frozenset(
     }
 )
 """Never left out for want of room."""
-_NOT_FOR_OPERATORS = frozenset(
-    {Option.BOOT_FILE_SIZE, Option.REQUESTED_ADDRESS, Option.OVERLOAD, Option.RELAY_AGENT, 0, 255}
-)
-"""Options that a subnet's own list cannot set. EDK2 sizes its buffer by option 13 times 512."""
+_UNASKED = _ESSENTIAL | {Option.TFTP_SERVER_NAME, Option.IPXE}
+"""Sent whether the client lists them in its option 55 or not."""
+_EVERYWHERE = IPv4Network("0.0.0.0/0")
 
 
 class Via(StrEnum):
@@ -106,14 +106,17 @@ def grant(
     subnet: Subnet,
     host_name: str,
     boot: BootFile | None,
+    stated: OptionSet = NO_OPTIONS,
 ) -> tuple[Reply, str]:
     """OFFER or ACK with ``address``; an ACK to INFORM carries no address and no times (RFC 2131 §4.3.5).
+    ``stated``: what operators set for this client beyond the subnet's own fields.
 
     Returns the reply and what had to be left out of it, as the end of a sentence, or ''.
     """
     informed = question.type is MessageType.INFORM
-    # The operator's further options go beneath ours: what the protocol or the boot depends on is not theirs to set.
-    options = {code: value for code, value in subnet.options.items() if code not in _NOT_FOR_OPERATORS}
+    options = {**_network(subnet, host_name), **stated}
+    _routed(options)
+    # Ours come on top: what the protocol or the boot depends on is not for operators to set.
     options |= {Option.MESSAGE_TYPE: bytes((kind,)), Option.SERVER_ID: server_id.packed}
     if not informed:
         # T1 and T2 in the OFFER too: some print servers take nothing else.
@@ -121,7 +124,6 @@ def grant(
         options[Option.LEASE_TIME] = write_seconds(seconds)
         options[Option.RENEWAL_TIME] = write_seconds(seconds // 2)
         options[Option.REBINDING_TIME] = write_seconds(seconds * 7 // 8)
-    options.update(_network(subnet, host_name))
     if boot is not None:
         options.update(_boot(question, boot))
     _echo(question, options, Option.CLIENT_ID)
@@ -206,11 +208,23 @@ def _addressed(question: Question, address: IPv4Address, payload: bytes) -> Repl
     return Reply(payload, Via.LINK, address, CLIENT_PORT, question.mac)
 
 
+def _routed(options: dict[int, bytes]) -> None:
+    """RFC 3442: a client that reads classless routes ignores option 3, so the default route goes into them, too;
+    Windows asks for them by another number."""
+    routes, router = options.get(Option.CLASSLESS_ROUTES), options.get(Option.ROUTERS)
+    if routes is None:
+        return
+    if router and all(network != _EVERYWHERE for network, _ in routes_of(routes)):
+        routes += write_route(_EVERYWHERE, IPv4Address(router[:4]))
+    options[Option.CLASSLESS_ROUTES] = routes
+    options.setdefault(Option.MS_CLASSLESS_ROUTES, routes)
+
+
 def _network(subnet: Subnet, host_name: str) -> dict[int, bytes]:
     prefix = subnet.prefix
     if not isinstance(prefix, IPv4Network):
         raise TypeError(f"subnet {prefix} is not IPv4")
-    options = {
+    options: dict[int, bytes] = {
         Option.SUBNET_MASK: prefix.netmask.packed,
         Option.ROUTERS: write_addresses((subnet.gateway,)),
         Option.DNS_SERVERS: write_addresses(subnet.dns),
@@ -257,7 +271,12 @@ def _fitted(question: Question, options: dict[int, bytes]) -> tuple[dict[int, by
 
     Relay agents' option 82 is counted here and appended later.
     """
-    wanted = question.packet.options.get(Option.PARAMETER_REQUEST_LIST, b"")
+    wanted = question.packet.options.get(Option.PARAMETER_REQUEST_LIST)
+    if wanted is None:
+        # It asks for nothing by name: it gets what there is.
+        wanted = b""
+    else:
+        options = {code: value for code, value in options.items() if code in wanted or code in _UNASKED}
     ordered = {Option.MESSAGE_TYPE: options[Option.MESSAGE_TYPE]} | {c: options[c] for c in wanted if c in options}
     ordered |= options
     size = 241 + sum(map(wire_size, ordered.values()))

@@ -72,6 +72,10 @@ class Slot:
     cluster: str = ""
     implicit: bool = True
     """Made with its machine, and goes with it; False: a place that stays when its machine leaves."""
+    options: Mapping[int, bytes] = field(default_factory=dict)
+    """DHCP options for whatever sits here, by code and encoded; they win over the role's and the subnet's."""
+    switch_port: str = ""
+    """The switch port that this place is wired to, as relays name it (``sw3 17``); empty: not stated."""
     version: int = 0
     """Counts edits; the ETag of the API."""
 
@@ -159,6 +163,8 @@ class Machine:
     state_at: int = 0
     install: Install | None = None
     """The latest install, open or ended."""
+    approved: bool = True
+    """False: it came by itself where the subnet's policy is ``approve``, and waits for an operator."""
     version: int = 0
     """Counts edits of intent (not progress); the ETag of the API."""
 

@@ -13,7 +13,7 @@ from provisioner.storage import tables
 _IDS_A_QUERY = 500
 """SQLite takes no more than some thousand parameters in one statement."""
 
-SLOT_FIELDS = ("name", "rack", "chassis", "unit", "blade", "role", "params", "cluster", "implicit")
+SLOT_FIELDS = ("name", "rack", "chassis", "unit", "blade", "role", "params", "cluster", "implicit", "switch_port")
 HARDWARE_FIELDS = ("vendor", "model", "serial", "uuid", "firmware")
 COUNTERS = (
     "attempts",
@@ -50,7 +50,7 @@ def _chunks(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
 
 def _load(connection: Connection, ids: Sequence[UUID] | None, files: str) -> list[Machine]:
     m, s, i, a = tables.machines, tables.slots, tables.interfaces, tables.addresses
-    heads = select(m, *(s.c[name].label(f"slot_{name}") for name in (*SLOT_FIELDS, "version"))).join(s)
+    heads = select(m, *(s.c[name].label(f"slot_{name}") for name in (*SLOT_FIELDS, "options", "version"))).join(s)
     nics = select(i).order_by(i.c.machine_id, i.c.position)
     reserved = select(a, m.c.id.label("machine_id")).join(m, m.c.slot_id == a.c.slot_id).order_by(a.c.position)
     # The latest install only; earlier ones are history.
@@ -97,6 +97,7 @@ def _load(connection: Connection, ids: Sequence[UUID] | None, files: str) -> lis
             serial=row.serial,
             uuid=row.uuid,
             firmware=row.firmware,
+            approved=row.approved,
         )
         for row in head_rows
     ]
@@ -114,6 +115,8 @@ def _slot(row: Row[Any]) -> Slot:
         params=row.slot_params,
         cluster=row.slot_cluster,
         implicit=row.slot_implicit,
+        switch_port=row.slot_switch_port,
+        options={int(code): bytes.fromhex(value) for code, value in row.slot_options.items()},
         version=row.slot_version,
     )
 
@@ -145,7 +148,12 @@ def _install(row: Row[Any], files: Mapping[str, bytes]) -> Install:
 
 def slot_values(slot: Slot) -> dict[str, Any]:
     """All columns of a slot but its version."""
-    return {"id": slot.id, **{name: getattr(slot, name) for name in SLOT_FIELDS}, "params": dict(slot.params)}
+    return {
+        "id": slot.id,
+        **{name: getattr(slot, name) for name in SLOT_FIELDS},
+        "params": dict(slot.params),
+        "options": {str(code): value.hex() for code, value in slot.options.items()},
+    }
 
 
 def hardware_values(machine: Machine) -> dict[str, Any]:
@@ -171,6 +179,7 @@ def progress_values(machine: Machine) -> dict[str, Any]:
         "state_reason": machine.state_reason,
         "state_at": machine.state_at,
         "firmware": machine.firmware,
+        "approved": machine.approved,
     }
 
 

@@ -13,6 +13,7 @@ from provisioner.domain.errors import Conflict, InvalidValue, NotFound
 from provisioner.domain.inventory import slot_order
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import Install, Machine, Phase
+from provisioner.domain.option_set import show_options
 from provisioner.domain.records import PhaseRecord
 from provisioner.storage import tables
 from provisioner.storage.machine_rows import (
@@ -222,6 +223,7 @@ class MachineRows:
     def _record_put(self, stored: Machine | None, item: Machine) -> None:
         fields = {
             **differing(stored.slot if stored else None, item.slot, SLOT_FIELDS),
+            **differing(stored.slot if stored else None, item.slot, ("options",), lambda o: str(show_options(o))),
             **differing(stored, item, (*HARDWARE_FIELDS, "state", "bmc_id", "labels")),
             **differing(stored, item, ("macs",), lambda macs: " ".join(map(str, macs))),
             **differing(stored, item, ("addresses",), lambda given: " ".join(str(at.ip) for at in given)),

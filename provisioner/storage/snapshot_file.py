@@ -94,7 +94,7 @@ def _machine_data(machine: Machine) -> dict[str, Any]:
     install = machine.install
     return {
         **_plain(machine, "slot", "interfaces", "addresses", "install"),
-        "slot": _plain(machine.slot),
+        "slot": {**_plain(machine.slot, "options"), "options": _options_data(machine.slot.options)},
         "interfaces": [_plain(nic) for nic in machine.interfaces],
         "addresses": [_plain(address) for address in machine.addresses],
         "install": install
@@ -110,7 +110,13 @@ def _machine(data: dict[str, Any], *, files: bool) -> Machine:
         **{
             **data,
             "id": UUID(data["id"]),
-            "slot": Slot(**{**data["slot"], "id": UUID(data["slot"]["id"])}),
+            "slot": Slot(
+                **{
+                    **data["slot"],
+                    "id": UUID(data["slot"]["id"]),
+                    "options": _options(data["slot"].get("options", {})),
+                }
+            ),
             "state": State(data["state"]),
             "interfaces": tuple(
                 Interface(**{**nic, "id": UUID(nic["id"]), "mac": Mac.parse(nic["mac"])})
@@ -146,8 +152,16 @@ def _subnet_data(subnet: Subnet) -> dict[str, Any]:
         "dns": list(map(str, subnet.dns)),
         "ntp": list(map(str, subnet.ntp)),
         "pools": [[str(pool.first), str(pool.last)] for pool in subnet.pools],
-        "options": {str(code): value.hex() for code, value in subnet.options.items()},
+        "options": _options_data(subnet.options),
     }
+
+
+def _options_data(options: Mapping[int, bytes]) -> dict[str, str]:
+    return {str(code): value.hex() for code, value in options.items()}
+
+
+def _options(data: Mapping[str, str]) -> dict[int, bytes]:
+    return {int(code): bytes.fromhex(value) for code, value in data.items()}
 
 
 def _subnet(data: dict[str, Any]) -> Subnet:
@@ -161,6 +175,6 @@ def _subnet(data: dict[str, Any]) -> Subnet:
             "ntp": tuple(map(ip_address, data["ntp"])),
             "pools": tuple(AddressRange(ip_address(first), ip_address(last)) for first, last in data["pools"]),
             "unknown": UnknownPolicy(data["unknown"]),
-            "options": {int(code): bytes.fromhex(value) for code, value in data["options"].items()},
+            "options": _options(data["options"]),
         }
     )

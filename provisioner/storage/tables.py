@@ -17,6 +17,8 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     Uuid,
+    text,
+    true,
 )
 
 from provisioner.storage.columns import (
@@ -84,6 +86,8 @@ slots = Table(
     Column("params", JSON, nullable=False),
     Column("cluster", Words, nullable=False),
     Column("implicit", Boolean, nullable=False),
+    Column("options", JSON, nullable=False, server_default="{}"),
+    Column("switch_port", Words, nullable=False, server_default=text("''")),
     Column("version", Integer, nullable=False),
 )
 
@@ -102,6 +106,7 @@ machines = Table(
     Column("firmware", Words, nullable=False),
     Column("labels", JSON, nullable=False),
     Column("bmc_id", Uuid, ForeignKey("bmcs.id"), index=True),
+    Column("approved", Boolean, nullable=False, server_default=true()),
     Column("install_id", Uuid),  # the latest install; no foreign key, installs already point here
     Column("version", Integer, nullable=False),
 )

@@ -270,7 +270,7 @@ def test_replies_are_padded_to_what_bootp_relays_expect() -> None:
 def test_a_reply_fits_and_says_what_it_left_out(asked: int | None, limit: int) -> None:
     extra = {code: bytes(90) for code in range(200, 220)}
     inventory = rack(NODE, subnets=(replace(NEAR, options=extra),))
-    options = {55: bytes((219, 210))} | ({57: asked.to_bytes(2, "big")} if asked else {})
+    options = {55: bytes((219, 210, *range(200, 220)))} | ({57: asked.to_bytes(2, "big")} if asked else {})
     decision, offer = ask(Asker(), DISCOVER, options, inventory=inventory)
     assert offer is not None
     assert decision.reply is not None

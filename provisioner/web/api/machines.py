@@ -77,6 +77,7 @@ class MachineOut(BaseModel):
     blade: int | None
     cluster: str
     params: dict[str, Any]
+    options: dict[str, str]
     labels: dict[str, str]
     vendor: str
     model: str
@@ -111,6 +112,9 @@ class MachineFields(BaseModel):
     bmc: str | None = Field(default=None, description="Address of a listed BMC.")
     labels: dict[str, str] | str | None = None
     params: dict[str, Any] | None = None
+    options: dict[str, str | None] | None = Field(
+        default=None, description="DHCP options by name; the named ones change, null takes one away."
+    )
     vendor: str | None = None
     model: str | None = None
     serial: str | None = None

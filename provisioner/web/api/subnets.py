@@ -3,9 +3,10 @@
 from typing import Any
 
 from fastapi import Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from provisioner.actions import subnets
+from provisioner.domain.option_set import show_options
 from provisioner.domain.subnet import Subnet
 from provisioner.web.api import edits
 from provisioner.web.api.edits import IfMatch
@@ -26,6 +27,7 @@ class SubnetOut(BaseModel):
     unknown: str
     arm: str
     lease_seconds: int
+    options: dict[str, str]
     version: int
 
 
@@ -43,6 +45,9 @@ class SubnetFields(BaseModel):
     unknown: str | None = None
     arm: str | None = None
     lease_seconds: int | None = None
+    options: dict[str, str | None] | None = Field(
+        default=None, description="Further DHCP options by name; the named ones change, null takes one away."
+    )
 
     def stated(self) -> dict[str, Any]:
         sent = self.model_dump(exclude_unset=True)
@@ -123,5 +128,6 @@ def shown(subnet: Subnet) -> SubnetOut:
         unknown=subnet.unknown,
         arm=subnet.arm,
         lease_seconds=subnet.lease_seconds,
+        options=show_options(subnet.options),
         version=subnet.version,
     )
