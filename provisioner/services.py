@@ -20,6 +20,7 @@ from provisioner.actions import arm, power
 from provisioner.actions import images as image_jobs
 from provisioner.actions.replay import replay
 from provisioner.actions.retry_boot import may_retry, retry_boots
+from provisioner.boot.role_options import RoleOptions
 from provisioner.dhcp.counting import PACKETS_METRICS, exposition
 from provisioner.dhcp.lease_file import LeaseFile
 from provisioner.dhcp.respond import Mode
@@ -100,12 +101,15 @@ def packets(settings: Settings, stop: threading.Event) -> None:
         )
         limits = Limits(sessions=settings.tftp.max_sessions, ports=ports, single_port=settings.tftp.single_port)
         virtual = VirtualFiles(feed, clock).content
+        role_options = RoleOptions(house.roles)
+        role_options.refresh()
         dhcp = DhcpServer(
             wires,
             feed,
             observer,
             clock,
             loaders=loaders,
+            role_options=role_options.of,
             lease_file=_lease_file(settings, observer),
             pace=Pace(
                 newcomers=(settings.dhcp.newcomers_per_second, settings.dhcp.newcomers_per_second * 10),
@@ -127,6 +131,7 @@ def packets(settings: Settings, stop: threading.Event) -> None:
         while not stop.wait(0.5):
             if not all(thread.is_alive() for thread in threads) or writer.ended():
                 break
+            role_options.refresh()
             _publish(numbers, exposition(dhcp.counters, dhcp.lease_counts(), watch.current, observer.dropped_total))
         dhcp.stop()
         tftp.stop(grace=5.0)

@@ -161,7 +161,7 @@ def params(value: object) -> dict[str, Any]:
 
 
 def options(value: object, before: OptionSet) -> OptionSet:
-    """A DHCP option set after an edit: named ones change, one with an empty value goes, an empty set takes all away.
+    """A DHCP option set after an edit: named ones change, an empty value takes one away, an empty set all.
 
     ``NAME=VALUE`` texts, a mapping, or its JSON.
     """

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from provisioner.boot.document import Document, InvalidDocument, Problem, check, read
 from provisioner.boot.quoting import ipxe_argument
-from provisioner.domain.errors import NotFound, Refused
+from provisioner.domain.errors import InvalidValue, NotFound, Refused
+from provisioner.domain.option_set import read_options
 
 SHARED = "_shared"
 ROLE_FILE = "role.yaml"
@@ -139,6 +140,8 @@ class RoleFile(_Strict):
     autologin: bool = False
     needs: tuple[str, ...] = Field(default=(), strict=False)
     """Roles of which the machine's cluster should have a member; a cluster without one is warned about."""
+    dhcp: dict[str, str | int] = Field(default_factory=dict)
+    """DHCP options by name; they win over the subnet's, and a machine's win over them."""
     proof: Literal["ran", "validated", "rendered"] = "rendered"
 
     @field_validator("image", "image_version")
@@ -157,6 +160,15 @@ class RoleFile(_Strict):
             except ValueError as error:
                 raise ValueError(f"has the argument {argument!r}: {error}") from None
         return arguments
+
+    @field_validator("dhcp")
+    @classmethod
+    def _are_options(cls, dhcp: dict[str, str | int]) -> dict[str, str | int]:
+        try:
+            read_options(dhcp)
+        except InvalidValue as error:
+            raise ValueError(f"has an option that cannot be sent: {error}") from None
+        return dhcp
 
     @field_validator("parameters")
     @classmethod

@@ -43,8 +43,8 @@ _ESSENTIAL = frozenset(
     }
 )
 """Never left out for want of room."""
-_UNASKED = _ESSENTIAL | {Option.TFTP_SERVER_NAME, Option.IPXE}
-"""Sent whether the client lists them in its option 55 or not."""
+_UNASKED = frozenset({Option.SUBNET_MASK, Option.ROUTERS})
+"""Sent whether the client lists them in its option 55 or not: without them it has no network."""
 _EVERYWHERE = IPv4Network("0.0.0.0/0")
 
 
@@ -114,8 +114,7 @@ def grant(
     Returns the reply and what had to be left out of it, as the end of a sentence, or ''.
     """
     informed = question.type is MessageType.INFORM
-    options = {**_network(subnet, host_name), **stated}
-    _routed(options)
+    options = _asked_for(question, _routed({**_network(subnet, host_name), **stated}))
     # Ours come on top: what the protocol or the boot depends on is not for operators to set.
     options |= {Option.MESSAGE_TYPE: bytes((kind,)), Option.SERVER_ID: server_id.packed}
     if not informed:
@@ -208,16 +207,25 @@ def _addressed(question: Question, address: IPv4Address, payload: bytes) -> Repl
     return Reply(payload, Via.LINK, address, CLIENT_PORT, question.mac)
 
 
-def _routed(options: dict[int, bytes]) -> None:
+def _asked_for(question: Question, options: dict[int, bytes]) -> dict[int, bytes]:
+    """What the client lists in its option 55; one that lists nothing gets what there is."""
+    wanted = question.packet.options.get(Option.PARAMETER_REQUEST_LIST)
+    if wanted is None:
+        return options
+    return {code: value for code, value in options.items() if code in wanted or code in _UNASKED}
+
+
+def _routed(options: dict[int, bytes]) -> dict[int, bytes]:
     """RFC 3442: a client that reads classless routes ignores option 3, so the default route goes into them, too;
     Windows asks for them by another number."""
     routes, router = options.get(Option.CLASSLESS_ROUTES), options.get(Option.ROUTERS)
     if routes is None:
-        return
+        return options
     if router and all(network != _EVERYWHERE for network, _ in routes_of(routes)):
         routes += write_route(_EVERYWHERE, IPv4Address(router[:4]))
     options[Option.CLASSLESS_ROUTES] = routes
     options.setdefault(Option.MS_CLASSLESS_ROUTES, routes)
+    return options
 
 
 def _network(subnet: Subnet, host_name: str) -> dict[int, bytes]:
@@ -271,12 +279,7 @@ def _fitted(question: Question, options: dict[int, bytes]) -> tuple[dict[int, by
 
     Relay agents' option 82 is counted here and appended later.
     """
-    wanted = question.packet.options.get(Option.PARAMETER_REQUEST_LIST)
-    if wanted is None:
-        # It asks for nothing by name: it gets what there is.
-        wanted = b""
-    else:
-        options = {code: value for code, value in options.items() if code in wanted or code in _UNASKED}
+    wanted = question.packet.options.get(Option.PARAMETER_REQUEST_LIST, b"")
     ordered = {Option.MESSAGE_TYPE: options[Option.MESSAGE_TYPE]} | {c: options[c] for c in wanted if c in options}
     ordered |= options
     size = 241 + sum(map(wire_size, ordered.values()))

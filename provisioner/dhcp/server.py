@@ -38,6 +38,7 @@ from provisioner.dhcp.respond import handle
 from provisioner.dhcp.wire import Datagram, Wire
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.mac import Mac
+from provisioner.domain.option_set import NO_OPTIONS, OptionSet
 from provisioner.domain.ports import Observer, SnapshotSource
 
 log = structlog.get_logger(__name__)
@@ -103,6 +104,7 @@ class DhcpServer:
         port: int = SERVER_PORT,
         lease_file: LeaseFile | None = None,
         pace: Pace | None = None,
+        role_options: Callable[[str], OptionSet] = lambda _role: NO_OPTIONS,
         steady: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000,
     ) -> None:
         self.counters = Counters()
@@ -134,6 +136,7 @@ class DhcpServer:
                     mode=served.mode,
                     loaders=loaders,
                     http_port=http_port,
+                    role_options=role_options,
                     leases=self._book,
                 )
                 self._register(_Serving(Wire(context, port), Bucket(*pace.unlisted)))

@@ -51,6 +51,11 @@ def test_what_a_role_leaves_out_has_the_safe_value(tmp_path: Path) -> None:
     [
         (GOOD + "autologn: true\n", "web/role.yaml:4: autologn: unknown key; did you mean 'autologin'?"),
         (GOOD + "autologin: yes\n", "web/role.yaml:4: autologin: 'yes' must be true or false"),
+        (
+            GOOD + "dhcp:\n  mtu: 90\n",
+            "web/role.yaml:4: dhcp: has an option that cannot be sent: option 'mtu=90' is no MTU "
+            "from 576 to 65535; write it like mtu=9000",
+        ),
         (GOOD + "max_attempts: 0\n", "web/role.yaml:4: max_attempts: 0 should be greater than or equal to 1"),
         (GOOD + "wipe: maybe\n", "web/role.yaml:4: wipe: 'maybe' should be 'never', 'foreign' or 'always'"),
         (GOOD + "image_version: 3.10\n", "web/role.yaml:4: image_version: 3.1 must be text; put quotes around it"),

@@ -53,6 +53,42 @@ def test_an_empty_list_teaches_the_next_step(run: Run) -> None:
     assert "provisioner bmc add ADDRESS" in run("bmc", "list").out
 
 
+def test_dhcp_options_are_stated_shown_taken_away_and_exported(run: Run) -> None:
+    listed(run)
+    routes = "classless-routes=10.0.0.0/8 via 10.12.1.9"
+    assert run("subnet", "set", "10.12.1.0/24", "--option", "mtu=1400", "--option", routes).code == 0
+    assert run("subnet", "set", "10.12.1.0/24", "--option", "mtu=").code == 0
+    shown = run("subnet", "list", "--json").json[0]["options"]
+    assert shown == {"classless-routes": "10.0.0.0/8 via 10.12.1.9"}
+    set_ = run("machine", "set", "node-01", "--option", "mtu=9000", "--option", "224=text:hi")
+    assert (set_.code, set_.err) == (0, "")
+    stated = {"mtu": "9000", "224": "hex:6869"}
+    assert run("machine", "show", "node-01", "--json").json["options"] == stated
+    assert json.dumps(stated, sort_keys=True).replace('"', '""') in run("machine", "export").out
+    assert run("machine", "set", "node-01", "--option", "224=", "--role", "worker").code == 0
+    assert run("machine", "show", "node-01", "--json").json["options"] == {"mtu": "9000"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["subnet", "set", "10.12.1.0/24", "--option", "dns=10.12.1.2"],
+         "option 'dns=10.12.1.2' has a field of its own in a subnet, dns; use --dns; a role or machine may state dns"),
+        (["subnet", "set", "10.12.1.0/24", "--option", "classless-routes=10.0.0.0/8 via 10.13.0.1"],
+         "cannot be used: 10.13.0.1 is not in 10.12.1.0/24; name a router of this subnet"),
+        (["subnet", "set", "10.12.1.0/24", "--option", "mtu"], "option 'mtu' has no '='; write it like mtu=9000"),
+        (["machine", "set", "node-01", "--option", "mtu=1"], "option 'mtu=1' is no MTU from 576 to 65535; "
+         "write it like mtu=9000"),
+        (["machine", "set", "node-01", "--option", "67=text:x"], "the boot file follows from the firmware"),
+    ],
+)  # fmt: skip
+def test_an_option_that_cannot_be_sent_is_refused(run: Run, words: list[str], said: str) -> None:
+    listed(run)
+    refused = run(*words)
+    assert refused.code == 1
+    assert said in refused.err.replace("\n", " ")
+
+
 def test_import_and_export_round_trip_through_files(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "rack.csv"
     file.write_text(CSV)

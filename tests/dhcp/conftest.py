@@ -12,7 +12,8 @@ def script(tmp_path: Path) -> Path:
     made.write_text(
         "#!/bin/sh\n"
         'case "$1" in bound|renew) ip addr replace "$ip/$mask" dev eth0; '
-        'echo "GOT $1 ip=$ip mask=$mask router=$router dns=$dns lease=$lease server=$serverid host=$hostname"\n'
+        'echo "GOT $1 ip=$ip mask=$mask router=$router dns=$dns lease=$lease server=$serverid host=$hostname"; '
+        'echo "OPTIONS mtu=$mtu search=$search ntp=$ntpsrv routes=$staticroutes"\n'
         ";; esac\n"
     )
     made.chmod(0o755)

@@ -20,9 +20,17 @@ from provisioner.dhcp.lease_file import LeaseFile
 from provisioner.dhcp.server import DhcpServer, Served
 from provisioner.domain.events import Event, Sighting
 from provisioner.domain.inventory import Inventory
+from provisioner.domain.option_set import read_options
 from provisioner.domain.subnet import AddressRange, Subnet, UnknownPolicy
 
 from .rack import CONTEXT, FAR, FAR_NODE, NEAR, NODE, SECOND_MAC, machine
+
+STATED = {
+    "mtu": "1400",
+    "ntp": "10.98.0.40",
+    "domain-search": "rack.example, example",
+    "classless-routes": "10.97.0.0/16 via 10.98.0.7",
+}
 
 
 class Snapshots:
@@ -62,7 +70,8 @@ def main(name: str, address: str, mode: str = "authoritative", leases: str = "")
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     second = machine("node18", SECOND_MAC, IPv4Address("10.98.0.18"))
     subnets = [pooled(NEAR, "10.98.0.200-10.98.0.209"), pooled(FAR, "10.99.0.200-10.99.0.209")]
-    snapshots = Snapshots(Inventory.build([NODE, FAR_NODE, second], subnets if leases else [NEAR, FAR]))
+    node = replace(NODE, slot=replace(NODE.slot, options=read_options(STATED)))
+    snapshots = Snapshots(Inventory.build([node, FAR_NODE, second], subnets if leases else [NEAR, FAR]))
     server = DhcpServer(
         [Served(name, IPv4Address(address), Mode(mode))],
         snapshots,

@@ -442,11 +442,12 @@ def test_nothing_is_dropped_without_a_reason(data: bytes, says: str) -> None:
 
 
 def test_operators_options_are_added_and_cannot_break_the_protocol() -> None:
-    options = {26: b"\x23\x28", 13: b"\x00\x10", 54: bytes(4), 53: b"\x06", 52: b"\x01", 82: b"x"}
-    offer = granted(pxe(7), inventory=rack(NODE, subnets=(replace(NEAR, options=options),)))
+    options = {26: b"\x23\x28", 43: b"\x01\x01\x00", 54: bytes(4), 53: b"\x06", 67: b"other"}
+    rom = Asker({**pxe(7).options, 55: bytes((26, 43, 53, 54, 67))})
+    offer = granted(rom, inventory=rack(NODE, subnets=(replace(NEAR, options=options),)))
     assert offer.options[26] == b"\x23\x28"
     assert (offer.options[53], offer.options[54]) == (OFFER, SERVER.packed)
-    assert not {13, 52, 82} & set(offer.options)
+    assert (offer.options[43], offer.options[67]) == (b"\x06\x01\x08\xff", b"snponly.efi\0")
 
 
 @pytest.mark.rule("dhcp-16")

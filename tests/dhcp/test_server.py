@@ -210,6 +210,15 @@ def test_udhcpc_gets_the_reserved_address(on: Wire, server: Running, script: Pat
     assert {event["mac"] for event in events} == {str(MAC)}
 
 
+def test_udhcpc_uses_the_options_that_are_stated_for_its_machine(on: Wire, server: Running, script: Path) -> None:
+    wishes = [word for name in ("mtu", "search", "ntpsrv", "staticroutes") for word in ("-O", name)]
+    said = udhcpc(on, "node", script, *wishes)
+    routes = "10.97.0.0/16 10.98.0.7 0.0.0.0/0 10.98.0.254"
+    assert f"OPTIONS mtu=1400 search=rack.example example ntp=10.98.0.40 routes={routes}" in said
+    unasked = udhcpc(on, "node", script, "-o", "-O", "dns")
+    assert "OPTIONS mtu= search= ntp= routes=" in unasked
+
+
 def test_udhcpc_that_wants_broadcasts_gets_them(on: Wire, server: Running, script: Path) -> None:
     assert "GOT bound ip=10.98.0.17" in udhcpc(on, "node", script, "-B")
 
@@ -257,10 +266,18 @@ def test_dhclient_gets_the_reserved_address_and_comes_back_with_it(
     hook = tmp_path / "hook"
     hook.write_text(
         '#!/bin/sh\ncase "$reason" in BOUND|REBOOT|RENEW) ip addr replace "$new_ip_address/24" dev eth0;; esac\n'
+        'echo "$new_interface_mtu|$new_domain_search|$new_ntp_servers|$new_rfc3442_classless_static_routes" '
+        f">> {tmp_path / 'told'}\n"
     )
     hook.chmod(0o755)
     conf = tmp_path / "dhclient.conf"
-    conf.write_text("timeout 8;\n")
+    # As Debian's own dhclient.conf.
+    conf.write_text(
+        "timeout 8;\n"
+        "option rfc3442-classless-static-routes code 121 = array of unsigned integer 8;\n"
+        "request subnet-mask, routers, interface-mtu, domain-search, ntp-servers,"
+        " rfc3442-classless-static-routes;\n"
+    )
     run = [
         "dhclient",
         "-4",
@@ -280,6 +297,8 @@ def test_dhclient_gets_the_reserved_address_and_comes_back_with_it(
         assert "bound to 10.98.0.17" in said
         events = server.until(lambda event: event["kind"] == "dhcp.ack")
         assert any(expected in event["kind"] + event["message"] for event in events)
+    told = (tmp_path / "told").read_text().splitlines()
+    assert "1400|rack.example. example.|10.98.0.40|16 10 97 10 98 0 7 0 10 98 0 254" in told
 
 
 def test_a_stranger_gets_nothing_and_is_sighted(on: Wire, server: Running, script: Path) -> None:

@@ -116,6 +116,14 @@ def test_subnets_by_prefix_and_id(api: TestClient) -> None:
     tag = made.headers["etag"]
     changed = api.patch(f"{API}/subnets/10.13.0.0/24", json={"domain": "rack.example"}, headers={"If-Match": tag})
     assert changed.json()["domain"] == "rack.example"
+    options = {"mtu": "9000", "domain-search": "rack.example"}
+    told = api.patch(f"{API}/subnets/10.13.0.0/24", json={"options": options}).json()["options"]
+    assert told == options
+    told = api.patch(f"{API}/subnets/10.13.0.0/24", json={"options": {"mtu": None}}).json()["options"]
+    assert told == {"domain-search": "rack.example"}
+    wrong = problem(api.patch(f"{API}/subnets/10.13.0.0/24", json={"options": {"mtu": "1"}}), 422)
+    assert (wrong["field"], wrong["remedy"]) == ("option", "write it like mtu=9000")
+    assert api.patch(f"{API}/subnets/10.13.0.0/24", json={"options": None}).json()["options"] == {}
     assert problem(api.delete(f"{API}/subnets/10.13.0.0/24", headers={"If-Match": tag}), 412)
     assert problem(api.post(f"{API}/subnets", json={"prefix": "10.13.0.0/25"}), 409)["field"] == "prefix"
     assert problem(api.post(f"{API}/subnets", json={"prefix": "10.13.0.1/24"}), 422)["remedy"]

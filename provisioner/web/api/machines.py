@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from provisioner.actions import arm, enrol, power
 from provisioner.domain.events import Kind
 from provisioner.domain.machine import Install, Machine, State
+from provisioner.domain.option_set import show_options
 from provisioner.domain.ports import Transaction
 from provisioner.domain.records import PhaseRecord
 from provisioner.web.api import edits, jobs
@@ -330,6 +331,7 @@ def _values(machine: Machine) -> dict[str, Any]:
         "blade": slot.blade,
         "cluster": slot.cluster,
         "params": dict(slot.params),
+        "options": show_options(slot.options),
         "labels": dict(machine.labels),
         "vendor": machine.vendor,
         "model": machine.model,
