@@ -73,7 +73,7 @@ def test_dhcp_options_are_stated_shown_taken_away_and_exported(run: Run) -> None
     ("words", "said"),
     [
         (["subnet", "set", "10.12.1.0/24", "--option", "dns=10.12.1.2"],
-         "option 'dns=10.12.1.2' has a field of its own in a subnet, dns; use --dns; a role or machine may state dns"),
+         "option 'dns=10.12.1.2' has a field of its own in a subnet, dns; use --dns; a role or machine may"),
         (["subnet", "set", "10.12.1.0/24", "--option", "classless-routes=10.0.0.0/8 via 10.13.0.1"],
          "cannot be used: 10.13.0.1 is not in 10.12.1.0/24; name a router of this subnet"),
         (["subnet", "set", "10.12.1.0/24", "--option", "mtu"], "option 'mtu' has no '='; write it like mtu=9000"),
