@@ -1,7 +1,7 @@
 """What a power cut may take: nothing that was acknowledged.
 
-No file system here loses what was not synced, so the order is looked at instead: between the write of a lease and the
-ACK that promises it, the kernel reported that file as synced.
+No file system here loses what was not synced, so the order is looked at instead: between the write of a lease
+and the ACK that promises it, the kernel reported that file as synced.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns import Wire, wire
+from tests.netns import wire
 
 from .rack import STRANGER
 from .test_server import served, udhcpc
@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and port 67 need root"),
 ]
 _ACK = "\\x35\\x01\\x05"
-_CALLS = "openat,pwrite64,write,fsync,fdatasync,sendto,sendmsg,sendmmsg"
+_TRACED = ("-f", "-y", "-x", "-s", "1500", "-e", "trace=pwrite64,write,fsync,fdatasync,sendto,sendmsg,sendmmsg")
 
 
 @pytest.mark.rule("fault-02")
@@ -30,8 +30,7 @@ def test_an_ack_leaves_only_after_the_disk_has_the_lease(tmp_path: Path, script:
     with wire("10.98.0.1/24") as on, served(on, "authoritative", str(leases)) as server:
         on.plug("stranger", str(STRANGER))
         tracing = subprocess.Popen(
-            ["strace", "-f", "-y", "-x", "-s", "1500", "-e", f"trace={_CALLS}", "-o", str(calls)]
-            + ["-p", str(server.process.pid)],
+            ["strace", *_TRACED, "-o", str(calls), "-p", str(server.process.pid)],
             stderr=subprocess.PIPE,
             text=True,
         )
