@@ -16,7 +16,7 @@ import structlog
 import uvicorn
 
 from provisioner import examination
-from provisioner.actions import arm, power
+from provisioner.actions import arm, bmc_jobs
 from provisioner.actions import images as image_jobs
 from provisioner.actions.replay import replay
 from provisioner.actions.retry_boot import may_retry, retry_boots
@@ -234,7 +234,7 @@ def bmc(settings: Settings, stop: threading.Event) -> None:
         pool = house.bmc_pool()
         while not stop.is_set():
             try:
-                idle = power.work(house.store, pool, clock) is None
+                idle = bmc_jobs.work(house.store, pool, clock) is None
             except StoreUnavailable as error:
                 log.warning("database away, jobs wait", error=str(error))
                 idle = True

@@ -1,7 +1,7 @@
 """Puts the parts together: adapters from storage, boot, images and bmc, handed to actions and apps."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,7 +10,7 @@ from typing import Self
 
 from sqlalchemy import Engine
 
-from provisioner.actions import power
+from provisioner.actions import bmc_jobs
 from provisioner.actions.images import RoleImage
 from provisioner.bmc.pool import WorkerPool
 from provisioner.boot.compile import RoleCompiler
@@ -125,15 +125,23 @@ class House:
         self._pools.append(pool)
         return pool
 
-    def finish(self, job: Job) -> Job:
-        """Carry a queued job out here, or wait for the service that took it first."""
+    def finish(self, job: Job, progress: Callable[[Job], None] = lambda _: None) -> Job:
+        """Carry a job out here that nobody has, or wait for the service that took it first.
+
+        Interrupted, it gives the job back, for the service or for `provisioner job resume`.
+        """
+        now = clock()
         with self.store.transaction(job.actor) as tx:
             current = tx.jobs.get(str(job.id))
-            mine = current.state == "queued"
+            mine = current.state == "queued" or (current.state == "running" and current.lease_until < now)
             if mine:
-                current = tx.jobs.put(replace(current, state="running", lease_until=clock() + power.LEASE))
+                current = tx.jobs.put(replace(current, state="running", lease_until=now + bmc_jobs.LEASE))
         if mine:
-            return power.run(self.store, self.bmc_pool(), current, clock)
+            try:
+                return bmc_jobs.run(self.store, self.bmc_pool(), current, clock, progress=progress)
+            except KeyboardInterrupt:
+                self._give_back(current)
+                raise
         until = time.monotonic() + _PATIENCE
         while current.state not in _ENDED:
             if time.monotonic() > until:
@@ -141,7 +149,16 @@ class House:
             time.sleep(0.1)
             with self.store.reading() as tx:
                 current = tx.jobs.get(str(job.id))
+            progress(current)
         return current
+
+    def _give_back(self, job: Job) -> None:
+        for pool in self._pools:
+            pool.close()
+        with self.store.transaction(job.actor) as tx:
+            held = tx.jobs.get(str(job.id))
+            if held.state == "running":
+                tx.jobs.put(replace(held, state="queued", lease_until=0))
 
     def close(self) -> None:
         for pool in self._pools:

@@ -46,6 +46,9 @@ def add_bmc(store: Store, fields: Mapping[str, Any], *, actor: str, now: int) ->
             version=before.version if before else 0,
         )
         stored = tx.bmcs.put(bmc)
+        if fields.get("user"):
+            # Whoever sets a login wants it tried now.
+            tx.login_tries.forget(bmc_id=stored.id)
         verb = "changed" if before else "added"
         tx.events.add(
             Event(Kind.BMC_CHANGED, f"{verb} BMC {ip} ({protocol}, port {stored.port})", now, actor=actor)
@@ -64,6 +67,7 @@ def remove_bmc(store: Store, address: str, *, actor: str, now: int) -> None:
                 )
         tx.bmcs.remove(bmc.id)
         # The blades of a chassis share its manager's login.
-        if bmc.credential_id and all(other.credential_id != bmc.credential_id for other in tx.bmcs.list()):
-            tx.credentials.remove(bmc.credential_id)
+        own = tx.credentials.find(str(bmc.credential_id))
+        if own and own.prefix is None and all(other.credential_id != bmc.credential_id for other in tx.bmcs.list()):
+            tx.credentials.remove(own.id)
         tx.events.add(Event(Kind.BMC_CHANGED, f"removed BMC {bmc.address}", now, actor=actor))

@@ -12,6 +12,6 @@ _IPMI_PORT, _HTTPS_PORT = 623, 443
 def detected(target: Target) -> tuple[str, int]:
     """Protocol and port of a BMC listed as ``auto``: Redfish if its service root answers, else IPMI."""
     port = _HTTPS_PORT if target.port == _IPMI_PORT else target.port
-    if redfish.present(Target(target.address, port, "", "")):
+    if redfish.service_root(Target(target.address, port, "", "")):
         return "redfish", port
     return "ipmi", _IPMI_PORT if target.port == _HTTPS_PORT else target.port

@@ -15,6 +15,7 @@ from pyghmi.exceptions import IpmiException, PyghmiException
 from pyghmi.ipmi import fru as pyghmi_fru
 from pyghmi.ipmi.command import Command
 
+from provisioner.bmc import rmcp
 from provisioner.bmc.fru import custom_fields, first, host_macs
 from provisioner.bmc.guid import system_uuid
 from provisioner.bmc.session import Target
@@ -24,8 +25,6 @@ from provisioner.domain.mac import Mac
 
 CHASSIS, APPLICATION, STORAGE, TRANSPORT = 0x00, 0x06, 0x0A, 0x0C
 
-# Get Channel Authentication Capabilities (§22.13) outside any session: every BMC must answer it.
-_PROBE = bytes.fromhex("0600ff07 00 00000000 00000000 09 2018c8 8100388e04b5")
 _PROBE_TRIES = (1.0, 1.5, 2.0)
 """Seconds to wait after each try; a BMC that is waking up misses the first."""
 
@@ -97,7 +96,7 @@ def _probe(address: str, port: int) -> None:
             probe.connect((address, port))
             for wait in _PROBE_TRIES:
                 probe.settimeout(wait)
-                probe.send(_PROBE)
+                probe.send(rmcp.CAPABILITIES)
                 with suppress(TimeoutError):
                     answer = probe.recv(512)
                     break
@@ -115,8 +114,7 @@ def _probe(address: str, port: int) -> None:
             ) from None
         except OSError as error:
             raise BmcError("unreachable", f"{where}: {error.strerror}", "check address and routing") from None
-    # RMCP 1.0 class IPMI (§13.1.3), then a response to the same command.
-    if len(answer) < 22 or answer[0] != 6 or answer[3] != 7 or answer[15] >> 2 != 7 or answer[19] != 0x38:
+    if not rmcp.is_capabilities(answer):
         raise BmcError(
             "garbage", f"{where} answers, but not in IPMI", "something else lives there; correct the address"
         )

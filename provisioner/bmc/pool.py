@@ -7,17 +7,18 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from itertools import count
 from typing import Any
 from uuid import UUID
 
+from provisioner.bmc import scan
 from provisioner.bmc.addresses import check_bmc_address
 from provisioner.bmc.turns import Turns
-from provisioner.domain.bmc import Blade, Bmc, BootDevice, Chassis, Identity, Login, Power
-from provisioner.domain.errors import BmcError
+from provisioner.domain.bmc import Blade, Bmc, BootDevice, Chassis, Identity, Login, Power, Sweep
+from provisioner.domain.errors import BmcError, InvalidValue
 from provisioner.domain.mac import Mac
 
 _SECONDS = {"identify": 30.0, "identify-https": 90.0, "chassis": 60.0, "boot-device": 15.0, "power": 60.0}
@@ -156,6 +157,17 @@ class WorkerPool:
     ) -> None:
         args = {"device": device.value, "persistent": persistent, "uefi": uefi}
         self._call(bmc, login, "boot-device", args, _SECONDS["boot-device"])
+
+    def scan(self, addresses: Sequence[str]) -> Sweep:
+        """Asked from this process: there is no login in it that could hang or leak, and no pyghmi."""
+        asked: list[str] = []
+        left_out: list[tuple[str, str]] = []
+        for address in addresses:
+            try:
+                asked.append(str(check_bmc_address(address, allow_loopback=self._allow_loopback)))
+            except InvalidValue as refused:
+                left_out.append((address, refused.problem))
+        return Sweep(tuple(scan.sweep(asked) if asked else ()), tuple(left_out))
 
     def close(self) -> None:
         """End all workers; calls under way raise BmcError."""

@@ -53,13 +53,14 @@ def opened(target: Target) -> Iterator["Redfish"]:
                     door.json("DELETE", ours)
 
 
-def present(target: Target) -> bool:
-    """Does a Redfish service answer there? Asks the service root, which needs no login (DSP0266 §6.2)."""
+def service_root(target: Target) -> tuple[Mapping[str, Any], str] | None:
+    """The service root, which needs no login (DSP0266 §6.2), and the certificate shown; None: no Redfish there."""
     with https.opened(target) as door:
         try:
-            return "RedfishVersion" in _document(door, door.json("GET", ROOT), ROOT)
+            root = _document(door, door.json("GET", ROOT), ROOT)
         except BmcError:
-            return False
+            return None
+        return (root, door.certificate) if "RedfishVersion" in root else None
 
 
 def _login(door: Door, root: Mapping[str, Any]) -> str:

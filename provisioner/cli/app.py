@@ -15,6 +15,7 @@ from provisioner.cli import (
     diagnose,
     doctor,
     image,
+    job,
     lab,
     machine,
     payload,
@@ -42,6 +43,7 @@ app.add_typer(lab.app, name="lab")
 app.add_typer(machine.app, name="machine")
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(bmc.app, name="bmc")
+app.add_typer(job.app, name="job")
 app.add_typer(subnet.app, name="subnet")
 app.add_typer(allocate.app, name="allocate")
 app.add_typer(role.app, name="role")

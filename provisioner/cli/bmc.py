@@ -1,17 +1,18 @@
 """``provisioner bmc``: the doors to the servers' power and identity."""
 
-import sys
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from provisioner.actions import bmcs, inventory_file, power
+from provisioner.actions import bmcs, inventory_file, logins, power
 from provisioner.actions import reconcile as actions_reconcile
-from provisioner.cli import session
-from provisioner.cli.machine import finish
+from provisioner.actions import scan as scanning
+from provisioner.cli import job as jobs
+from provisioner.cli import login, session
 
 app = typer.Typer(help="BMCs: list them, and read who their servers are.", no_args_is_help=True)
+app.add_typer(login.app, name="login")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -19,7 +20,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def add(
     address: Annotated[str, typer.Argument(help="IP address of the BMC.")],
     user: Annotated[str, typer.Option(help="User name.")] = "",
-    password_stdin: Annotated[bool, typer.Option(help="Read the password from standard input.")] = False,
+    password_stdin: login.Stdin = False,
+    password_file: login.File = None,
     protocol: Annotated[str, typer.Option(help="ipmi, redfish, cmm (chassis manager) or auto; default ipmi.")] = "",
     port: Annotated[int | None, typer.Option(help="Default 623 for IPMI, 443 for the others.")] = None,
     chassis: Annotated[str, typer.Option(help="Chassis it hangs on; of a chassis manager: its name.")] = "",
@@ -35,11 +37,7 @@ def add(
     }
     fields["new_certificate"] = new_certificate
     if user:
-        fields["password"] = (
-            sys.stdin.readline().rstrip("\r\n")
-            if password_stdin
-            else typer.prompt(f"Password of {user} at {address}", hide_input=True)
-        )
+        fields["password"] = session.password(f"{user} at {address}", stdin=password_stdin, file=password_file)
     with session.house() as house:
         made = bmcs.add_bmc(house.store, fields, actor=session.actor(), now=session.now())
     session.say(f"BMC {made.address} listed; `provisioner bmc harvest` reads who its server is")
@@ -50,13 +48,14 @@ def list_bmcs(json: Json = False) -> None:
     """List BMCs and the machines behind them."""
     with session.house() as house, house.store.reading() as tx:
         machines = {m.bmc_id: m.name for m in tx.machines.list() if m.bmc_id}
+        users = logins.users(tx)
         rows = [
             {
                 "address": bmc.address,
                 "protocol": bmc.protocol,
                 "port": bmc.port,
                 "chassis": bmc.chassis,
-                "login": "yes" if bmc.credential_id else "none",
+                "login": ", ".join(users(bmc)) or "none",
                 "machine": machines.get(bmc.id, ""),
             }
             for bmc in tx.bmcs.list()
@@ -76,7 +75,40 @@ def harvest(
     """Ask the BMCs who their servers are: model, serial, MACs. Adds; overwrites nothing an operator set."""
     with session.house() as house:
         job = power.enqueue_harvest(house.store, addresses or None, actor=session.actor(), now=session.now())
-        finish(house.finish(job), json)
+        jobs.finish(house, job, json)
+
+
+@app.command(epilog="Example: `provisioner bmc scan 10.12.200.0/22 --add --user admin --password-stdin < password`")
+def scan(
+    prefix: Annotated[str, typer.Argument(metavar="CIDR", help="Where BMCs are, like 10.12.200.0/22.")],
+    add: Annotated[bool, typer.Option("--add", help="List those that are new.")] = False,
+    user: Annotated[str, typer.Option(help="With --add: log in with this user in the whole range.")] = "",
+    password_stdin: login.Stdin = False,
+    password_file: login.File = None,
+    json: Json = False,
+) -> None:
+    """Find BMCs by RMCP ping (UDP 623) and Redfish's service root (HTTPS). Logs in nowhere.
+
+    A Redfish BMC that is listed by --add has its certificate pinned as it was seen here.
+    """
+    secret = session.password(f"{user} in {prefix}", stdin=password_stdin, file=password_file) if user else ""
+    with session.house() as house:
+        job = scanning.enqueue_scan(
+            house.store, prefix, actor=session.actor(), now=session.now(), add=add, user=user, password=secret
+        )
+        job = jobs.carried_out(house, job)
+    if json:
+        jobs.report(job, json)
+        return
+    found = [result for result in job.result.values() if result["protocols"]]
+    columns = ("address", "protocols", "vendor", "model", "listed")
+    session.show_table(columns, found, f"nobody answers as a BMC in {prefix}: check VLAN and routes, then power")
+    for result in job.result.values():
+        if not result["protocols"]:
+            session.warn(f"{result['name']} {result['said']}")
+    session.say(f"{len(found)} BMCs among {job.total} addresses")
+    if any(result["listed"] == "listed" for result in found):
+        session.say("`provisioner bmc harvest` reads who their servers are")
 
 
 @app.command(epilog="Example: `provisioner bmc reconcile vendor.csv`")

@@ -11,11 +11,11 @@ from provisioner.actions import arm as arming
 from provisioner.actions import enrol, inventory_file, power
 from provisioner.actions import fields as read
 from provisioner.cli import session
+from provisioner.cli.job import finish
 from provisioner.domain.errors import Refused
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.inventory import slot_order
 from provisioner.domain.machine import Machine, State
-from provisioner.domain.records import Job
 
 app = typer.Typer(help="Machines: list, edit, import, arm, install, power, events.", no_args_is_help=True)
 
@@ -249,7 +249,7 @@ def install(
             hours=hours or house.settings.arm_hours,
             wipe=wipe,
         )
-        finish(house.finish(job), json)
+        finish(house, job, json)
 
 
 @app.command("power", epilog="Example: `provisioner machine power on --rack r1 --wave 20 --every 5s`")
@@ -273,18 +273,7 @@ def power_machines(
             wave=wave,
             every=read.seconds(every, "every"),
         )
-        finish(house.finish(job), json)
-
-
-def finish(job: Job, json: bool) -> None:
-    """Print a job's results; exit 1 if all failed, 3 if some did."""
-    if json:
-        session.show_json({"job": str(job.id), "state": job.state, "result": list(job.result.values())})
-    else:
-        for result in job.result.values():
-            (session.say if result["ok"] else session.warn)(f"{result['name']}: {result['said']}")
-    if job.state != "done":
-        raise typer.Exit(3 if job.state == "partly" else 1)
+        finish(house, job, json)
 
 
 @app.command(epilog="Example: `provisioner machine events node-01 --limit 20`")

@@ -65,6 +65,22 @@ def read(file: str) -> tuple[str, str]:
         raise Refused(f"file {file!r} is not UTF-8 text", "save it in UTF-8") from error
 
 
+def password(asked: str, *, stdin: bool, file: Path | None = None) -> str:
+    """A password that stands on no command line: from a file's first line, a prompt, or where nobody types, stdin.
+
+    ``asked``: whose it is. Raises Refused.
+    """
+    if file is not None:
+        text, _ = read(str(file))
+    elif stdin or not sys.stdin.isatty():
+        text = sys.stdin.readline()
+    else:
+        return getpass.getpass(f"Password of {asked}: ")
+    if not text:
+        raise Refused(f"the password of {asked} is missing", "give it on standard input, or --password-file FILE")
+    return text.splitlines()[0]
+
+
 def say(text: str) -> None:
     print(text)
 

@@ -91,3 +91,37 @@ class Chassis:
 
     blades: tuple[Blade, ...]
     certificate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """What a scan heard at one address, before any login."""
+
+    address: str
+    protocols: tuple[str, ...]
+    """Of ipmi and redfish, those that answered."""
+    vendor: str = ""
+    model: str = ""
+    certificate: str = ""
+    """Fingerprint that the Redfish service presented, to be pinned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What was heard in a list of addresses."""
+
+    found: tuple[Presence, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Addresses that were not asked, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginTry:
+    """How the last use of a credential at a BMC ended."""
+
+    bmc_id: UUID
+    credential_id: UUID
+    outcome: str
+    """trying (its end is not known yet), again (the same, for the second time), refused or worked."""
+    at: int
+    """UTC microseconds."""

@@ -5,11 +5,12 @@ from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
-from provisioner.domain.bmc import Bmc, BootDevice, Chassis, Identity, Login, Power
+from provisioner.domain.bmc import Bmc, BootDevice, Chassis, Identity, Login, LoginTry, Power, Sweep
 from provisioner.domain.cluster import Cluster
 from provisioner.domain.events import Event, Sighting
 from provisioner.domain.inventory import Inventory
-from provisioner.domain.machine import Machine
+from provisioner.domain.machine import IPAddress, Machine
+from provisioner.domain.reconcile import Account, Finding
 from provisioner.domain.records import ApiToken, Credential, Job, PhaseRecord, RoleRevision, User
 from provisioner.domain.subnet import Subnet
 
@@ -69,6 +70,48 @@ class Jobs(Repository[Job], Protocol):
         ...
 
 
+class Credentials(Repository[Credential], Protocol):
+    """Logins, of one BMC each or of all BMCs in a network."""
+
+    def for_address(self, address: IPAddress) -> Sequence[Credential]:
+        """The candidates of the networks it lies in, the narrowest network first, then by position."""
+        ...
+
+
+class LoginTries(Protocol):
+    """How logins ended, so that none is tried until an account locks."""
+
+    def at(self, bmc_id: UUID) -> Mapping[UUID, LoginTry]:
+        """By credential."""
+        ...
+
+    def put(self, login_try: LoginTry) -> None:
+        """One a BMC and credential; the one before is replaced."""
+        ...
+
+    def forget(self, *, bmc_id: UUID | None = None, credential_id: UUID | None = None) -> None:
+        """Those of this BMC, of this credential, or of this pair."""
+        ...
+
+
+class Contradictions(Protocol):
+    """The vendor's list, and where it disagrees with what was found."""
+
+    def vendor_list(self) -> Sequence[Account]: ...
+
+    def put_vendor_list(self, rows: Sequence[Account]) -> None:
+        """Instead of the one before."""
+        ...
+
+    def replace(self, found: Iterable[tuple[UUID, Finding]]) -> None:
+        """All there are now, each with a machine that it concerns."""
+        ...
+
+    def of(self, machine_id: UUID) -> Sequence[Finding]: ...
+
+    def list(self) -> Sequence[tuple[UUID, Finding]]: ...
+
+
 class Tokens(Repository[ApiToken], Protocol):
     def by_hash(self, token_hash: str) -> ApiToken | None: ...
 
@@ -95,7 +138,9 @@ class Transaction(Protocol):
     clusters: Repository[Cluster]
     subnets: Repository[Subnet]
     bmcs: Repository[Bmc]
-    credentials: Repository[Credential]
+    credentials: Credentials
+    login_tries: LoginTries
+    contradictions: Contradictions
     jobs: Jobs
     users: Repository[User]
     tokens: Tokens
@@ -155,6 +200,10 @@ class BmcPort(Protocol):
     def set_boot_device(
         self, bmc: Bmc, login: Login, device: BootDevice, *, persistent: bool = False, uefi: bool = False
     ) -> None: ...
+
+    def scan(self, addresses: Sequence[str]) -> Sweep:
+        """Who answers there, without any login; takes a few seconds and 5 ms an address."""
+        ...
 
     def close(self) -> None: ...
 

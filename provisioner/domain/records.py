@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from provisioner.domain.machine import Phase
+from provisioner.domain.subnet import IPNetwork
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,10 @@ class Credential:
     name: str
     user: str
     password: str = field(repr=False)
+    prefix: IPNetwork | None = None
+    """Set: a candidate for every BMC in this network; else it is one BMC's own."""
+    position: int = 0
+    """Order among the candidates of one prefix."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from sqlalchemy import Row, delete, insert, select, update
 
 from provisioner.domain.bmc import Bmc
 from provisioner.domain.errors import Conflict, InUse, Refused
+from provisioner.domain.machine import IPAddress
 from provisioner.domain.records import Credential
 from provisioner.storage import tables
 from provisioner.storage.secrets import Keyring
@@ -108,7 +109,7 @@ def _bmc(row: Row[Any]) -> Bmc:
 
 
 class CredentialRows:
-    """Implements ``ports.Repository[Credential]``. Passwords are encrypted here and nowhere else plain."""
+    """Implements ``ports.Credentials``. Passwords are encrypted here and nowhere else plain."""
 
     def __init__(self, session: Session, keyring: Keyring) -> None:
         self._session = session
@@ -129,6 +130,14 @@ class CredentialRows:
     def list(self) -> Sequence[Credential]:
         return [self._credential(row) for row in self._run(select(self._table).order_by(self._table.c.name))]
 
+    def for_address(self, address: IPAddress) -> Sequence[Credential]:
+        """Those of the networks it lies in, the narrowest network first, then by position."""
+        t = self._table
+        rows = self._run(select(t).where(t.c.prefix.is_not(None))).all()
+        fitting = [row for row in rows if address.version == row.prefix.version and address in row.prefix]
+        fitting.sort(key=lambda row: (-row.prefix.prefixlen, row.position, row.name))
+        return [self._credential(row) for row in fitting]
+
     def put(self, item: Credential, expect_version: int | None = None) -> Credential:
         refuse_version("credential", expect_version)
         stored, holder = self.find(str(item.id)), self.find(item.name)
@@ -139,13 +148,15 @@ class CredentialRows:
             "name": item.name,
             "login": item.user,
             "secret": self._keyring.encrypt(item.password),
+            "prefix": item.prefix,
+            "position": item.position,
         }
         self._session.change("credential", item.id)
         if stored is None:
             self._run(insert(self._table), values)
         else:
             self._run(update(self._table).where(self._table.c.id == item.id).values(values))
-        fields = differing(stored, item, ("name", "user"))
+        fields = differing(stored, item, ("name", "user", "prefix", "position"))
         if stored is None or stored.password != item.password:
             fields["password"] = ["***", "***"]
         self._session.record("put", "credential", item.id, item.name, fields)
@@ -163,4 +174,5 @@ class CredentialRows:
         self._session.record("remove", "credential", item_id, credential.name, {})
 
     def _credential(self, row: Row[Any]) -> Credential:
-        return Credential(row.id, row.name, row.login, self._keyring.decrypt(row.secret))
+        password = self._keyring.decrypt(row.secret)
+        return Credential(row.id, row.name, row.login, password, row.prefix, row.position)

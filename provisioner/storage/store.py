@@ -13,15 +13,26 @@ from provisioner.domain.cluster import Cluster
 from provisioner.domain.events import Sighting
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import Machine
-from provisioner.domain.ports import Events, Jobs, MachineRepository, Repository, Tokens
-from provisioner.domain.records import Credential, RoleRevision, User
+from provisioner.domain.ports import (
+    Contradictions,
+    Credentials,
+    Events,
+    Jobs,
+    LoginTries,
+    MachineRepository,
+    Repository,
+    Tokens,
+)
+from provisioner.domain.records import RoleRevision, User
 from provisioner.domain.subnet import Subnet
 from provisioner.storage import tables
 from provisioner.storage.accounts import TokenRows, UserRows
 from provisioner.storage.bmcs import BmcRows, CredentialRows
 from provisioner.storage.clusters import ClusterRows, load_clusters
+from provisioner.storage.contradictions import ContradictionRows
 from provisioner.storage.database import reading, writing
 from provisioner.storage.jobs import JobRows
+from provisioner.storage.logins import LoginTryRows
 from provisioner.storage.machine_rows import load_machines
 from provisioner.storage.machines import MachineRows
 from provisioner.storage.secrets import Keyring
@@ -41,7 +52,9 @@ class SqlTransaction:
     clusters: Repository[Cluster]
     subnets: Repository[Subnet]
     bmcs: Repository[Bmc]
-    credentials: Repository[Credential]
+    credentials: Credentials
+    login_tries: LoginTries
+    contradictions: Contradictions
     jobs: Jobs
     users: Repository[User]
     tokens: Tokens
@@ -55,6 +68,8 @@ class SqlTransaction:
         self.subnets = SubnetRows(session)
         self.bmcs = BmcRows(session)
         self.credentials = CredentialRows(session, keyring)
+        self.login_tries = LoginTryRows(session)
+        self.contradictions = ContradictionRows(session)
         self.jobs = JobRows(session)
         self.users = UserRows(session)
         self.tokens = TokenRows(session)

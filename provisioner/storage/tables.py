@@ -47,6 +47,8 @@ credentials = Table(
     Column("name", Words, nullable=False, unique=True),
     Column("login", Words, nullable=False),
     Column("secret", LargeBinary, nullable=False),  # a Fernet token, never the password
+    Column("prefix", PrefixColumn),  # a candidate for all BMCs in it
+    Column("position", Integer, nullable=False, server_default="0"),
 )
 
 bmcs = Table(
@@ -61,6 +63,15 @@ bmcs = Table(
     Column("certificate", Words, nullable=False),
     Column("version", Integer, nullable=False),
     UniqueConstraint("address", "port"),
+)
+
+login_tries = Table(
+    "login_tries",
+    metadata,
+    Column("bmc_id", Uuid, ForeignKey("bmcs.id", ondelete="CASCADE"), primary_key=True),
+    Column("credential_id", Uuid, ForeignKey("credentials.id", ondelete="CASCADE"), primary_key=True),
+    Column("outcome", Words, nullable=False),
+    Column("at", Time, nullable=False),
 )
 
 clusters = Table(
@@ -213,6 +224,28 @@ sightings = Table(
     Column("last_at", Time, nullable=False, index=True),
     Column("count", Integer, nullable=False),
     Column("detail", Words, nullable=False),
+)
+
+vendor_rows = Table(
+    "vendor_rows",
+    metadata,
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("name", Words, nullable=False),
+    Column("macs", JSON, nullable=False),
+    Column("bmc", Words, nullable=False),
+)
+
+contradictions = Table(
+    "contradictions",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("machine_id", Uuid, ForeignKey("machines.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("kind", Words, nullable=False),
+    Column("machines", JSON, nullable=False),
+    Column("listed", Words, nullable=False),
+    Column("found", Words, nullable=False),
+    Column("fix", Words, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 # No foreign key to machines: the story of a machine outlives it.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.actions import enrol, power
+from provisioner.actions import bmc_jobs, enrol, power
 from provisioner.actions.bmcs import add_bmc
 from provisioner.domain.bmc import Bmc, Login, Power
 from provisioner.domain.errors import BmcError, InvalidValue, Refused
@@ -56,7 +56,7 @@ def store(tmp_path: Path) -> SqlStore:
 
 def run(store: SqlStore, rack: Rack, job: Job, pauses: list[float] | None = None) -> Job:
     paused = [] if pauses is None else pauses
-    return power.run(store, rack, job, lambda: NOW, sleep=paused.append)  # type: ignore[arg-type]
+    return bmc_jobs.run(store, rack, job, lambda: NOW, sleep=paused.append)  # type: ignore[arg-type]
 
 
 def again(store: SqlStore, job: Job) -> Job:
@@ -64,7 +64,7 @@ def again(store: SqlStore, job: Job) -> Job:
     with store.transaction("bmc") as tx:
         stored = tx.jobs.get(str(job.id))
         tx.jobs.put(replace(stored, state="running", lease_until=NOW - 1))
-        leased = tx.jobs.lease(power.KINDS, NOW, NOW + power.LEASE)
+        leased = tx.jobs.lease(bmc_jobs.KINDS, NOW, NOW + bmc_jobs.LEASE)
     assert leased is not None
     return leased
 

@@ -77,19 +77,32 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
-def simulated(tmp_path: Path) -> Iterator[SimulatedBmc]:
-    state = tmp_path / "chassis.json"
+def chassis(folder: Path) -> tuple[Path, Path]:
+    """The file that is the server's power and boot device, and the program that ``ipmi_sim`` asks."""
+    state = folder / "chassis.json"
     state.write_text(json.dumps({"power": "0", "boot": "none"}))
-    program = tmp_path / "chassis"
+    program = folder / "chassis"
     program.write_text(CHASSIS.format(python=sys.executable, state=str(state)))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return state, program
+
+
+@pytest.fixture
+def simulated(tmp_path: Path) -> Iterator[SimulatedBmc]:
+    with simulated_bmc(tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def simulated_bmc(tmp_path: Path, address: str = "127.0.0.1", port: int = 0) -> Iterator[SimulatedBmc]:
+    """At a loopback address; port 0: a free one."""
+    state, program = chassis(tmp_path)
     plate = Nameplate("ACME", "Server 9", "SN-0042", SERVER, Mac.parse("52:54:00:aa:bb:01"))
     login = Login("admin", secrets.token_hex(8))
-    port = free_port()
+    port = port or free_port()
     bmc = VirtualBmc(
         plate,
-        IPv4Address("127.0.0.1"),
+        IPv4Address(address),
         port=port,
         namespace=None,
         directory=tmp_path / "bmc",
@@ -100,7 +113,7 @@ def simulated(tmp_path: Path) -> Iterator[SimulatedBmc]:
     bmc.start()
     try:
         bmc.wait(time.monotonic() + 5)
-        yield SimulatedBmc(Bmc(uuid4(), "127.0.0.1", port), login, plate, state)
+        yield SimulatedBmc(Bmc(uuid4(), address, port), login, plate, state)
     finally:
         bmc.stop()
 

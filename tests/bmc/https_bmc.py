@@ -67,7 +67,9 @@ def certificate(folder: Path) -> Path:
 
 
 @contextmanager
-def served(bmc: HttpsBmc, folder: Path, *, pem: Path | None = None, port: int = 0) -> Iterator[HttpsBmc]:
+def served(
+    bmc: HttpsBmc, folder: Path, *, pem: Path | None = None, port: int = 0, host: str = "127.0.0.1"
+) -> Iterator[HttpsBmc]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -96,7 +98,7 @@ def served(bmc: HttpsBmc, folder: Path, *, pem: Path | None = None, port: int = 
         def handle_error(self, *_: object) -> None:
             return  # clients that hang up are part of the tests
 
-    server = Server(("127.0.0.1", port), Handler)
+    server = Server((host, port), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem or certificate(folder))
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.actions import allocate, power, subnets
+from provisioner.actions import allocate, bmc_jobs, power, subnets
 from provisioner.actions.bmcs import add_bmc
 from provisioner.bmc.cmm import read_blade
 from provisioner.bmc.pool import WorkerPool
@@ -103,7 +103,7 @@ def test_from_one_chassis_address_to_planned_addresses(tmp_path: Path) -> None:
     fields = {"address": "10.12.0.9", "protocol": "cmm", "chassis": "c1", "user": LOGIN.user}
     manager = add_bmc(store, {**fields, "password": LOGIN.password}, **WHO)
     assert manager.port == 443
-    job = power.run(store, port, power.enqueue_harvest(store, **WHO), lambda: NOW)  # type: ignore[arg-type]
+    job = bmc_jobs.run(store, port, power.enqueue_harvest(store, **WHO), lambda: NOW)  # type: ignore[arg-type]
     assert job.state == "done"
     assert "blade 9: BMCIP '127.0.0.1' cannot be a BMC's" in next(iter(job.result.values()))["said"]
     machines = sorted(store.inventory().machines.values(), key=lambda m: m.slot.blade or 0)
@@ -120,7 +120,7 @@ def test_from_one_chassis_address_to_planned_addresses(tmp_path: Path) -> None:
     # A second harvest changes nothing.
     versions = {m.id: m.version for m in machines}
     again = power.enqueue_harvest(store, ["10.12.0.9"], **WHO)
-    power.run(store, port, again, lambda: NOW)  # type: ignore[arg-type]
+    bmc_jobs.run(store, port, again, lambda: NOW)  # type: ignore[arg-type]
     assert {m.id: m.version for m in store.inventory().machines.values()} == versions
     plan = allocate.plan(
         store, allocate.read_rule({"prefix": "10.12.1.0/24", "expression": "10.12.1.((b3-202)*28 + b4)"})

@@ -1,11 +1,12 @@
 """BMCs. Passwords go in and never come out."""
 
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from provisioner.actions import bmcs, power
+from provisioner.actions import bmcs, logins, power, scan
 from provisioner.domain.bmc import Bmc
 from provisioner.web.api import edits, jobs
 from provisioner.web.api.edits import IfMatch
@@ -42,6 +43,34 @@ class BmcFields(BaseModel):
 
 class NewBmc(BmcFields):
     address: str
+
+
+class ScanWish(BaseModel):
+    """``add`` lists the new ones; ``user`` and ``password``: tried at every BMC of the range."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    range: str = Field(description="A prefix like 10.12.200.0/22.", max_length=64)
+    add: bool = False
+    user: str = Field(default="", max_length=200)
+    password: str = Field(default="", json_schema_extra={"writeOnly": True}, repr=False)
+
+
+class LoginOut(BaseModel):
+    """A login for all BMCs of a network, tried in the order of ``position``. Its password never comes out."""
+
+    prefix: str
+    user: str
+    position: int
+
+
+class NewLogin(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    prefix: str
+    user: str
+    password: str = Field(json_schema_extra={"writeOnly": True}, repr=False)
+    position: int | None = None
 
 
 class HarvestWish(BaseModel):
@@ -94,6 +123,35 @@ class Bmcs:
             self._parts.store, wish.addresses if wish else None, actor=actor(request), now=self._parts.clock()
         )
         return jobs.accepted(response, job)
+
+    def scan(self, wish: ScanWish, request: Request, response: Response) -> JobOut:
+        """Find BMCs by RMCP ping and Redfish's service root; logs in nowhere."""
+        job = scan.enqueue_scan(
+            self._parts.store,
+            wish.range,
+            actor=actor(request),
+            now=self._parts.clock(),
+            add=wish.add,
+            user=wish.user,
+            password=wish.password,
+        )
+        return jobs.accepted(response, job)
+
+    def logins(self) -> list[LoginOut]:
+        """Logins for all BMCs of a network."""
+        with self._parts.store.reading() as tx:
+            return [LoginOut(**asdict(each)) for each in logins.network_logins(tx)]
+
+    def add_login(self, fields: NewLogin, request: Request) -> LoginOut:
+        """Add one, or change its password."""
+        made = logins.put_login(
+            self._parts.store, fields.model_dump(), actor=actor(request), now=self._parts.clock()
+        )
+        return LoginOut(**asdict(made))
+
+    def remove_login(self, prefix: str, user: str, request: Request) -> None:
+        """Forget one."""
+        logins.remove_login(self._parts.store, prefix, user, actor=actor(request), now=self._parts.clock())
 
     def _find(self, ref: str) -> Bmc:
         with self._parts.store.reading() as tx:
