@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from provisioner.actions import enrol, power
+from provisioner.actions import bmc_jobs, enrol
 from provisioner.actions.bmcs import add_bmc
 from provisioner.actions.retry_boot import retry_boots
 from provisioner.domain.machine import Install, Machine, Phase, State
@@ -49,7 +49,7 @@ def test_a_machine_that_hangs_in_its_boot_is_switched_twice_and_then_left(store:
         assert not tried(store, machine, now + 60 * MINUTE), "one hang is one power cycle"
     assert not tried(store, seen(store, Phase.LOADER, now), now + 60 * MINUTE)
     with store.transaction("test") as tx:
-        jobs = [tx.jobs.lease(power.KINDS, NOW, NOW + 1) for _ in range(3)]
+        jobs = [tx.jobs.lease(bmc_jobs.KINDS, NOW, NOW + 1) for _ in range(3)]
         said = [event.message for event in tx.events.list(machine_id=machine.id) if "another try" in event.message]
     assert [job.args["machines"] if job else None for job in jobs] == [[str(machine.id)], [str(machine.id)], None]
     assert (

@@ -178,7 +178,7 @@ def test_a_bmcs_password_comes_by_standard_input_and_is_shown_nowhere(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("correct horse\n"))
     assert run("bmc", "add", "10.12.200.17", "--user", "admin", "--password-stdin").code == 0
-    assert run("bmc", "list", "--json").json[0]["login"] == "yes"
+    assert run("bmc", "list", "--json").json[0]["login"] == "admin"
     shown = run("bmc", "list").out + run("machine", "events").out
     assert "correct horse" not in shown
     for file in (tmp_path / "data").glob("provisioner.db*"):
