@@ -11,13 +11,14 @@ from provisioner.domain.admission import Admission, at_its_place, may_read_insta
 from provisioner.domain.boot import Action, BootPlan, plan_boot
 from provisioner.domain.errors import IllegalTransition, InvalidValue, NotAdmitted, NotFound, StoreUnavailable
 from provisioner.domain.events import Event, Kind
-from provisioner.domain.lifecycle import exhausted, overdue
+from provisioner.domain.lifecycle import UNREPORTED, exhausted, overdue, presumed_installed
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import Install, IPAddress, Machine, Phase, State
 from provisioner.domain.tokens import fill, install_token, machine_token, token_hash
 
 BOOT_SCRIPT = "boot.ipxe"
-INSTALL_SCRIPT = "install.sh"
+BEGINNINGS = frozenset(("install.sh", "preseed.cfg", "user-data", "talos.yaml"))
+"""What an installer begins with, in one format or another: handing it out is the attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,10 @@ def boot_script(front: Front, query: Mapping[str, str], source: IPAddress, serve
         # plan_boot sees the lapse as well: an answer does not hang on its being written.
         with suppress(StoreUnavailable, IllegalTransition):
             machine, _ = front.keep(Happening(What.LAPSE, machine.id, machine.install.id, now))
+    if machine is not None and machine.install is not None and _booted_again(front, machine, source):
+        with suppress(StoreUnavailable, IllegalTransition):
+            done = Happening(What.COMPLETE, machine.id, machine.install.id, now, message=UNREPORTED)
+            machine, _ = front.keep(done)
     plan = plan_boot(machine, front.snapshot.inventory.subnet_of(source), now)
     script = None
     if machine is not None and machine.install is not None and plan.action is Action.INSTALL:
@@ -112,7 +117,7 @@ def _file(front: Front, machine: Machine, part: str, source: IPAddress, server: 
     _admit(front, machine, part, may_read_install(machine, source, neighbour, now), source, now)
     if machine.install is None or part not in machine.install.files or part == BOOT_SCRIPT:
         raise NotFound("file", part, f"the role of {machine.name} has no such part")
-    if part == INSTALL_SCRIPT:
+    if part in BEGINNINGS:
 
         def still_admitted(stored: Machine) -> None:
             _admit(front, stored, part, may_read_install(stored, source, neighbour, now), source, now)
@@ -148,6 +153,11 @@ def _filled(front: Front, machine: Machine, part: str, server: str) -> bytes:
         machine_token=machine_token(front.token_key, install.id),
         server=server,
     )
+
+
+def _booted_again(front: Front, machine: Machine, source: IPAddress) -> bool:
+    """Is this the boot after an install that nobody reports? Only the machine itself can say so."""
+    return presumed_installed(machine) and bool(at_its_place(machine, source, front.neighbour(source)))
 
 
 def _out_of_time(machine: Machine, install: Install, now: int) -> bool:

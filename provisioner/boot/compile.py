@@ -8,6 +8,7 @@ from provisioner.boot import context as variables
 from provisioner.boot import ignition, release, roles, script, validate
 from provisioner.boot.document import InvalidDocument, Problem
 from provisioner.boot.payload import PayloadLookup, chosen, no_payload
+from provisioner.boot.quoting import ipxe_argument
 from provisioner.boot.release import Release
 from provisioner.boot.render import Renderer
 from provisioner.boot.roles import Role, RoleFolder
@@ -42,6 +43,10 @@ PARTS: Mapping[str, Mapping[str, str]] = {
     "cloud-config": {"pxe.yml": "pxe.yml.j2", "config.yml": "config.yml.j2", **_COMMON},
     "butane": {"pxe.ign": "pxe.bu.j2", "ignition.json": "config.bu.j2", **_COMMON},
     "ignition": {"pxe.ign": "pxe.bu.j2", "ignition.json": "config.ign.j2", **_COMMON},
+    "preseed": {"preseed.cfg": "preseed.cfg.j2"},
+    "autoinstall": {"user-data": "user-data.j2", "meta-data": "meta-data.j2"},
+    "talos": {"talos.yaml": "talos.yaml.j2"},
+    "none": {},
 }
 """Format → compiled part → template; the role's own wins over the shared one. Butane is transpiled."""
 
@@ -86,18 +91,14 @@ class RoleCompiler:
         variables.subnet_of(machine, inventory)
         role = self._roles.get(machine.slot.role)
         settings = role.settings
-        if settings.format not in PARTS:
-            raise Refused(
-                f"role {role.name} has the format {settings.format}, which cannot be compiled",
-                f"use a role with `format:` {', '.join(PARTS)}",
-            )
         params = roles.parameters(role, machine.slot.params)
-        boot = release.netboot(self._release(role))
-        line = release.kernel_line(boot, settings.format, settings.kernel_arguments, autologin=settings.autologin)
+        boot = release.netboot(self._release(role), settings.format, settings.boot)
         payload, left_out = chosen(role, self._payload)
         context, warnings = variables.build(machine, inventory, role, params, boot, payload)
         warnings += left_out
-        parts = _valid(role, self.render(role, context))
+        rendered, arguments = self.render(role, context)
+        line = release.kernel_line(boot, settings.format, arguments, autologin=settings.autologin)
+        parts = _valid(role, rendered)
         parts["boot.ipxe"] = script.install_script(machine.name, role.name, boot, line)
         parts |= {f"peers/{name}": text for name, text in _peers(context).items()}
         return Compiled(
@@ -111,17 +112,23 @@ class RoleCompiler:
             warnings=tuple(warnings),
         )
 
-    def render(self, role: Role, context: Mapping[str, Any]) -> dict[str, str]:
-        """Every part as text, not yet validated. Raises Refused, TemplateRefused."""
-        parts, templates = PARTS[role.settings.format], role.templates
+    def render(self, role: Role, context: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+        """Every part as text, not yet validated, and the kernel arguments. Raises Refused, TemplateRefused."""
+        parts, templates = templates_of(role), role.templates
         for template in parts.values():
             if template not in templates:
                 raise Refused(
                     f"role {role.name} has no {template}",
                     f"write {role.name}/{template}; shared defaults live in {roles.SHARED}/",
                 )
-        texts = self._renderer.render_all(role.name, templates, list(parts.values()), context, role.revision)
-        return {part: texts[template] for part, template in parts.items()}
+        arguments = list(role.settings.kernel_arguments)
+        names = list(parts.values())
+        if any(map(roles.is_template, arguments)):
+            names.append(roles.ARGUMENTS)
+        texts = self._renderer.render_all(role.name, templates, names, context, role.revision) if names else {}
+        if roles.ARGUMENTS in texts:
+            arguments = _one_a_line(role, arguments, texts[roles.ARGUMENTS])
+        return {part: texts[template] for part, template in parts.items()}, arguments
 
     def close(self) -> None:
         self._renderer.close()
@@ -142,16 +149,42 @@ class RoleCompiler:
         return Release(image.name, image.version, tuple(file.name for file in image.files))
 
 
+def templates_of(role: Role) -> dict[str, str]:
+    """Part → template: the format's own and what the role lists in ``files``; ``X.ign`` may come from Butane."""
+    further = {}
+    for name in role.settings.files:
+        butane = f"{name.removesuffix('.ign')}.bu.j2"
+        further[name] = butane if name.endswith(".ign") and butane in role.templates else f"{name}.j2"
+    return {**further, **PARTS[role.settings.format]}
+
+
+def _one_a_line(role: Role, arguments: Sequence[str], text: str) -> list[str]:
+    """The rendered arguments. A value with a line break would make two of one."""
+    lines = text.split("\n")
+    for argument, line in zip(arguments, lines, strict=False):
+        try:
+            ipxe_argument(line)
+        except ValueError as error:
+            raise Refused(
+                f"role {role.name} has the kernel argument {argument!r}, here {line!r}: {error}",
+                "correct the value that enters it, or `kernel_arguments` in the role",
+            ) from None
+    if len(lines) != len(arguments):
+        raise Refused(
+            f"role {role.name} has {len(arguments)} kernel arguments, which become {len(lines)} lines",
+            "correct the value with the line break",
+        )
+    return lines
+
+
 def _valid(role: Role, rendered: Mapping[str, str]) -> dict[str, str]:
     """The parts as machines read them. Raises InvalidDocument with every fault of every part."""
-    parts: dict[str, str] = {}
+    templates, parts = templates_of(role), dict(rendered)
     problems: list[Problem] = []
     for part, text in rendered.items():
-        template = PARTS[role.settings.format][part]
-        parts[part] = text
-        if template.endswith(".bu.j2"):
+        if templates[part].endswith(".bu.j2"):
             try:
-                parts[part] = ignition.transpiled(text, template.removesuffix(".j2"))
+                parts[part] = ignition.transpiled(text, templates[part].removesuffix(".j2"))
             except InvalidDocument as error:
                 problems += error.problems
         else:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from provisioner.boot.release import FEDORA, IGNITION_FORMATS, Netboot
+from provisioner.boot.release import FAMILIES, FEDORA, IGNITION_FORMATS, Netboot
 from provisioner.boot.roles import Role
 from provisioner.domain.errors import InvalidValue, Refused
 from provisioner.domain.inventory import Inventory, slot_order
@@ -34,6 +34,11 @@ def build(
     config whatever the template does.
     """
     subnet = subnet_of(machine, inventory)
+    if role.settings.payload and boot.family not in FAMILIES:
+        raise Refused(
+            f"role {role.name} has payload, which install.sh puts in place, and this format has none",
+            "fetch it from {{ urls.payload }}/PATH in the role's own files",
+        )
     if role.settings.payload and boot.family is FEDORA:
         raise Refused(
             f"role {role.name} has payload, which install.sh cannot put into Fedora CoreOS",
@@ -48,8 +53,8 @@ def build(
             "name": role.name,
             "description": role.settings.description,
             "revision": role.revision,
-            "image": {"name": boot.release.image, "version": boot.release.version},
-            "system": boot.family.name,
+            "image": {"name": boot.release.image, "version": boot.release.version, "media": boot.media},
+            "system": boot.system,
             "ignition": role.settings.format in IGNITION_FORMATS,
             "consoles": [word for word in role.settings.kernel_arguments if word.startswith("console=")],
             "install_disk": {
@@ -66,7 +71,7 @@ def build(
             "endpoint": cluster.endpoint if cluster else "",
             "machines": neighbours,
         },
-        "urls": urls(),
+        "urls": urls() | {"image": boot.release.url},
         "appliance": {"address": SERVER},
     }
     _refuse_placeholders(context["machine"], "machine")
@@ -78,6 +83,7 @@ def urls() -> dict[str, str]:
     """Where a machine finds its parts and reports; placeholders until served."""
     base = f"http://{SERVER}/b/{INSTALL_TOKEN}"
     return {
+        "files": base,
         "pxe": f"{base}/pxe.yml",
         "install": f"{base}/install.sh",
         "config": f"{base}/config.yml",

@@ -63,6 +63,18 @@ def shell_word(value: object) -> str:
     return shlex.quote(text)
 
 
+def preseed_value(value: object) -> str:
+    """The value of a preseed line, which ends with its line; control characters and a backslash at the end
+    (it would go on) are refused, and so are blanks around it, which debconf drops.
+    """
+    text = _text(value)
+    if found := _CONTROL.search(text):
+        raise ValueError(f"the control character U+{ord(found[0]):04X} does not belong on a preseed line")
+    if text.endswith("\\") or text != text.strip():
+        raise ValueError("a preseed value cannot end in a backslash, nor begin or end with a blank")
+    return text
+
+
 def ipxe_text(value: object) -> str:
     """Text that iPXE takes literally. iPXE has no quoting that stops ``${``, so what it would interpret is
     refused: quotes, backslash, ``$ { } # | &`` and everything outside printable ASCII.

@@ -17,6 +17,8 @@ from provisioner.domain.option_set import read_options
 
 SHARED = "_shared"
 ROLE_FILE = "role.yaml"
+ARGUMENTS = "role.yaml, kernel_arguments"
+"""The kernel arguments as a template, a line each: its name in errors."""
 ROLE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _MAX_FILE_BYTES = 1024 * 1024
 _SIZE = re.compile(r"([0-9]{1,6})\s?(MiB|GiB|TiB)\Z")
@@ -119,6 +121,28 @@ class InstallDisk(_Strict):
         return int(number) * _UNITS[unit]
 
 
+class BootFiles(_Strict):
+    """Which files of the image are booted, where the publisher's names don't say it. Each may be a glob
+    (``*.iso``) that fits exactly one file."""
+
+    kernel: str
+    initrd: tuple[str, ...] = Field(default=(), strict=False)
+    media: str = ""
+    """A further file, for templates: ``role.image.media``."""
+
+    @field_validator("kernel", "media", "initrd")
+    @classmethod
+    def _are_names(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for name in (value,) if isinstance(value, str) else value:
+            if name and not re.fullmatch(r"[A-Za-z0-9*?][A-Za-z0-9._+*?-]{0,127}", name):
+                raise ValueError(f"has {name!r}, no file name; use letters, digits and . _ + - and the globs * ?")
+        return value
+
+
+_TAKEN = frozenset(("boot.ipxe", "progress", "log", "complete", "failed", "peers"))
+"""What stands below a machine's URL anyway."""
+
+
 class RoleFile(_Strict):
     """``role.yaml``."""
 
@@ -126,8 +150,12 @@ class RoleFile(_Strict):
     image: str
     image_version: str = ""
     """Empty: the newest there is when a machine is armed."""
-    format: Literal["cloud-config", "ignition", "butane", "talos", "preseed", "autoinstall", "none"]
+    format: Literal["cloud-config", "ignition", "butane", "preseed", "autoinstall", "talos", "none"]
+    boot: BootFiles | None = None
+    files: tuple[str, ...] = Field(default=(), strict=False)
+    """Further rendered files, each from ``NAME.j2``, served beside the format's own."""
     kernel_arguments: tuple[str, ...] = Field(default=(), strict=False)
+    """Each one word, or a template of one: ``hostname={{ machine.name }}``."""
     install_disk: InstallDisk = InstallDisk()
     wipe: Literal["never", "foreign", "always"] = "never"
     """never: a disk with data that is not ours stops the install. foreign: such data is lost. always: our
@@ -151,10 +179,22 @@ class RoleFile(_Strict):
             raise ValueError("is no image name or version; use letters, digits and . _ + -")
         return name
 
+    @field_validator("files")
+    @classmethod
+    def _are_file_names(cls, files: tuple[str, ...]) -> tuple[str, ...]:
+        for name in files:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+                raise ValueError(f"has {name!r}, no file name; use letters, digits and . _ -")
+            if name in _TAKEN or files.count(name) > 1:
+                raise ValueError(f"has {name!r}, which is there already; choose another name")
+        return files
+
     @field_validator("kernel_arguments")
     @classmethod
     def _are_arguments(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
         for argument in arguments:
+            if is_template(argument) and argument.isprintable():
+                continue
             try:
                 ipxe_argument(argument)
             except ValueError as error:
@@ -179,6 +219,11 @@ class RoleFile(_Strict):
         return parameters
 
 
+def is_template(argument: str) -> bool:
+    """Is it rendered for each machine?"""
+    return "{{" in argument or "{%" in argument
+
+
 @dataclass(frozen=True)
 class Role:
     """A role folder as it was read. ``files`` are its own and the shared templates, by relative name."""
@@ -197,7 +242,8 @@ class Role:
             name: _text(data, f"{self.name}/{name}") for name, data in self.files.items() if name.endswith(".j2")
         }
         prefix = f"{SHARED}/"
-        return {name.removeprefix(prefix): text for name, text in own.items() if name.startswith(prefix)} | own
+        shared = {name.removeprefix(prefix): text for name, text in own.items() if name.startswith(prefix)}
+        return shared | own | {ARGUMENTS: "\n".join(self.settings.kernel_arguments)}
 
 
 @dataclass(frozen=True, slots=True)

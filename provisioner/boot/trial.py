@@ -7,7 +7,7 @@ from uuid import UUID
 
 from provisioner.boot.compile import Compiled, ImageLookup, RoleCompiler
 from provisioner.boot.payload import PayloadEntry, PayloadLookup, no_payload
-from provisioner.boot.release import FAMILIES
+from provisioner.boot.release import families
 from provisioner.boot.roles import Role, RoleFolder
 from provisioner.domain.errors import NotFound
 from provisioner.domain.inventory import Inventory
@@ -53,7 +53,7 @@ def try_role(
     role = folder.get(name)
     warnings: list[str] = []
     compiler = RoleCompiler(
-        folder, _or_example(images, warnings), payload=lambda: _or_examples(role, payload, warnings)
+        folder, _or_example(role, images, warnings), payload=lambda: _or_examples(role, payload, warnings)
     )
     machines = [_example(role, number) for number in (1, 2)]
     machines += [_example(folder.get(needed), 3 + at) for at, needed in enumerate(role.settings.needs)]
@@ -72,7 +72,7 @@ def try_role(
     return compiled, [*warnings, *compiled.warnings]
 
 
-def _or_example(images: ImageLookup, warnings: list[str]) -> ImageLookup:
+def _or_example(role: Role, images: ImageLookup, warnings: list[str]) -> ImageLookup:
     def lookup(name: str, version: str | None) -> Any:
         try:
             return images(name, version)
@@ -80,9 +80,7 @@ def _or_example(images: ImageLookup, warnings: list[str]) -> ImageLookup:
             warnings.append(
                 f"{error.problem}; checked with an example: `provisioner image import DIR --name {name}`"
             )
-            family = next((family for family in FAMILIES if name.startswith(family.name)), FAMILIES[0])
-            files = tuple(map(_Named, family.example))
-            return _ExampleImage(name, version or "example", files)
+            return _ExampleImage(name, version or "example", tuple(map(_Named, _example_files(role))))
 
     return lookup
 
@@ -99,6 +97,15 @@ def _or_examples(role: Role, payload: PayloadLookup, warnings: list[str]) -> dic
                 )
             there[file.path] = _ExampleFile("0" * 64)
     return there
+
+
+def _example_files(role: Role) -> tuple[str, ...]:
+    settings = role.settings
+    if named := settings.boot:
+        globs = (named.kernel, *named.initrd, *((named.media,) if named.media else ()))
+        return tuple(dict.fromkeys(glob.replace("*", "example").replace("?", "x") for glob in globs))
+    known = families(settings.format)
+    return next((family for family in known if settings.image.startswith(family.name)), known[0]).example
 
 
 def _example(role: Role, number: int) -> Machine:

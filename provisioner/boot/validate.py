@@ -1,10 +1,11 @@
 """What was rendered, checked before anything is stored: cloud-configs, shell scripts, network files."""
 
+import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
-from provisioner.boot import ignition, unitfile
+from provisioner.boot import ignition, installers, unitfile
 from provisioner.boot.cloudconfig_schema import CloudConfig
 from provisioner.boot.document import Document, InvalidDocument, Path, Problem, check, read, spelled
 
@@ -13,14 +14,14 @@ _BASH_PLACE = re.compile(r"^[^:]*: line ([0-9]+): (.*)$")
 
 
 def part(name: str, text: str) -> list[Problem]:
-    """The faults of one compiled part, by its name."""
-    if name.endswith(".yml"):
-        return cloud_config(text, name)
-    if name.endswith(".sh"):
-        return shell(text, name)
-    if name.endswith((".json", ".ign")):
-        return ignition.problems(text, name)
-    return network(text, name)
+    """The faults of one compiled part: by its name, else by its suffix; other files need only be there."""
+    if not text.strip():
+        return [Problem(name, None, "", "is empty")]
+    judge = _BY_NAME.get(name)
+    if judge is None:
+        _, dot, suffix = name.rpartition(".")
+        judge = _BY_SUFFIX.get(suffix) if dot else None
+    return judge(text, name) if judge else []
 
 
 def cloud_config(text: str, file: str) -> list[Problem]:
@@ -101,3 +102,49 @@ def network(text: str, file: str) -> list[Problem]:
             Problem(file, None, "[Match]", "is missing or empty; the file would apply to every interface")
         )
     return problems
+
+
+def unit(text: str, file: str) -> list[Problem]:
+    """A unit of systemd: sections of ``Key=Value`` lines."""
+    return [Problem(file, line, key, fault) for line, key, fault in unitfile.faults(text)]
+
+
+def _yaml(text: str, file: str) -> list[Problem]:
+    """A cloud-config if its first line says so, else any mapping."""
+    if text.startswith("#cloud-config"):
+        return cloud_config(text, file)
+    try:
+        read(text, file)
+    except InvalidDocument as error:
+        return list(error.problems)
+    return []
+
+
+def _json(text: str, file: str) -> list[Problem]:
+    try:
+        json.loads(text)
+    except ValueError as error:
+        return [Problem(file, getattr(error, "lineno", None), "", f"not JSON: {getattr(error, 'msg', error)}")]
+    return []
+
+
+_Judge = Callable[[str, str], list[Problem]]
+_BY_NAME: Mapping[str, _Judge] = {
+    "pxe.yml": cloud_config,
+    "config.yml": cloud_config,
+    "ignition.json": ignition.problems,
+    "network": network,
+    "preseed.cfg": installers.preseed,
+    "user-data": installers.user_data,
+    "meta-data": installers.meta_data,
+    "talos.yaml": installers.talos,
+}
+_BY_SUFFIX: Mapping[str, _Judge] = {
+    "sh": shell,
+    "ign": ignition.problems,
+    "json": _json,
+    "yml": _yaml,
+    "yaml": _yaml,
+    "network": network,
+    **dict.fromkeys(("service", "timer", "socket", "mount", "path", "target"), unit),
+}

@@ -17,7 +17,7 @@ from jinja2 import StrictUndefined, TemplateNotFound, TemplateSyntaxError
 from jinja2.loaders import FunctionLoader
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from provisioner.boot.quoting import ipxe_text, shell_word, yaml_scalar
+from provisioner.boot.quoting import ipxe_text, preseed_value, shell_word, yaml_scalar
 
 MEMORY_BYTES = 512 * 1024 * 1024
 _MAPPING_METHODS = frozenset({"items", "keys", "values", "get"})
@@ -68,7 +68,7 @@ def _environment(templates: Mapping[str, str]) -> _Environment:
         finalize=_printable,
     )
     environment.known = templates
-    environment.filters.update(yaml=yaml_scalar, sh=shell_word, ipxe=ipxe_text)
+    environment.filters.update(yaml=yaml_scalar, sh=shell_word, ipxe=ipxe_text, preseed=preseed_value)
     return environment
 
 

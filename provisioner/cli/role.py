@@ -12,13 +12,14 @@ from provisioner.domain.errors import NotFound, Refused
 app = typer.Typer(help="Roles: folders of templates; list, validate, render.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PARTS = {
-    "config": "config.yml",
-    "pxe": "pxe.yml",
-    "install": "install.sh",
-    "script": "boot.ipxe",
-    "network": "network",
-    "ignition": "ignition.json",
+    "config": ("config.yml", "ignition.json", "preseed.cfg", "user-data", "talos.yaml"),
+    "pxe": ("pxe.yml", "pxe.ign"),
+    "install": ("install.sh",),
+    "script": ("boot.ipxe",),
+    "network": ("network",),
+    "ignition": ("ignition.json",),
 }
+"""What people call a part → its file, by the role's format."""
 
 
 @app.command("list", epilog="Example: `provisioner role list`")
@@ -93,17 +94,18 @@ def validate(
 @app.command(epilog="Example: `provisioner role render node-01 --part install`")
 def render(
     machine: Annotated[str, typer.Argument(metavar="MACHINE", help="Name, id, MAC or address.")],
-    part: Annotated[str, typer.Option(help="config, pxe, install, script, network or ignition.")] = "config",
+    part: Annotated[
+        str, typer.Option(help="config, pxe, install, script, network, ignition, or a file of the role.")
+    ] = "config",
 ) -> None:
     """Print what this machine would be told if it were armed now. Changes nothing."""
-    if part not in PARTS:
-        raise typer.BadParameter(f"part {part!r} is not known; choose one of {', '.join(PARTS)}")
     with session.house() as house:
         inventory = house.store.inventory()
         found = inventory.find(machine)
         if found is None:
             raise NotFound("machine", machine)
         compiled = house.compiler.compile(found, inventory)
-    if PARTS[part] not in compiled.files:
+    file = next((name for name in PARTS.get(part, (part,)) if name in compiled.files), None)
+    if file is None:
         raise Refused(f"role {compiled.role} has no part {part}", f"it has {', '.join(sorted(compiled.files))}")
-    sys.stdout.write(compiled.files[PARTS[part]].decode())
+    sys.stdout.write(compiled.files[file].decode())

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from provisioner.domain.firmware import Firmware
-from provisioner.domain.lifecycle import exhausted, overdue
+from provisioner.domain.lifecycle import UNREPORTED, exhausted, overdue, presumed_installed
 from provisioner.domain.machine import Machine, OnFailure, State
 from provisioner.domain.subnet import Subnet, UnknownPolicy
 
@@ -44,6 +44,8 @@ def plan_boot(machine: Machine | None, subnet: Subnet | None, now: int) -> BootP
         case State.NEW:
             return _plan_unknown(subnet, listed=True)
         case State.ARMED | State.INSTALLING if install is not None:
+            if presumed_installed(machine):
+                return BootPlan(Action.DISK, f"{UNREPORTED}: boots its own disk")
             if (late := overdue(machine, now)) is not None:
                 return (
                     _plan_failed(late) if late.state is State.FAILED else BootPlan(Action.DISK, late.state_reason)

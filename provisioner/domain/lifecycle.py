@@ -12,6 +12,9 @@ from provisioner.domain.machine import PHASES, Install, Machine, Phase, State
 
 SECOND = 1_000_000
 STALLED_AFTER = 30 * 60 * SECOND
+_SILENT = frozenset(("talos.yaml",))
+"""What an installer begins with that has no hook to report from."""
+UNREPORTED = "it has its configuration, and its installer reports nothing"
 """An installing machine that reports nothing for so long has failed; the longest honest phase is an image
 written to a slow disk."""
 
@@ -111,6 +114,18 @@ def exhausted(install: Install) -> bool:
     return install.attempts >= install.max_attempts
 
 
+def presumed_installed(machine: Machine) -> bool:
+    """Was everything handed out to an installer that reports nothing? Its next boot is from its disk."""
+    install = machine.install
+    return (
+        install is not None
+        and install.open
+        and machine.state is State.INSTALLING
+        and install.attempts > 0
+        and not _SILENT.isdisjoint(install.files)
+    )
+
+
 def overdue(machine: Machine, now: int) -> Machine | None:
     """The machine after its deadline or after a stall, or None while time remains."""
     install = machine.install
@@ -120,9 +135,12 @@ def overdue(machine: Machine, now: int) -> Machine | None:
         why = "not booted before the deadline; arm it again when it is on the network"
         return _moved(_closed(machine, "expired", why), State.READY, why, now)
     if machine.state is State.INSTALLING:
+        silent_for = now - (install.phase_at or install.armed_at)
+        if presumed_installed(machine) and (now > install.deadline or silent_for > STALLED_AFTER):
+            return _moved(_closed(machine, "complete", UNREPORTED), State.INSTALLED, UNREPORTED, now)
         if now > install.deadline:
             return failed(machine, install.phase, "deadline passed while installing", now)
-        if now - (install.phase_at or install.armed_at) > STALLED_AFTER:
+        if silent_for > STALLED_AFTER:
             return failed(machine, install.phase, "no sign of life for 30 minutes", now)
     return None
 

@@ -73,7 +73,10 @@ def test_original_coreos_has_its_own_names() -> None:
             ("fedora-coreos-41.20250105.3.0-live-kernel.x86_64",),
             r"lacks …-live-initramfs\.x86_64\.img, …-live-rootfs",
         ),
-        ((FAMILIES[0].example[0],), "lacks flatcar_production_pxe_image.cpio.gz, flatcar_production_image.bin.bz2"),
+        (
+            (FAMILIES[0].example[0],),
+            "lacks flatcar_production_pxe_image.cpio.gz, flatcar_production_image.bin.bz2",
+        ),
     ],
 )
 def test_an_image_that_is_not_whole_is_refused(files: tuple[str, ...], says: str) -> None:

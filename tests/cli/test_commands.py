@@ -115,7 +115,7 @@ def test_a_role_is_rendered_for_a_machine_and_nothing_is_stored(run: Run, releas
     script = run("role", "render", "node-01", "--part", "script").out
     assert "initrd=flatcar_production_pxe_image.cpio.gz" in script
     assert run("machine", "show", "node-01", "--json").json["state"] == "ready"
-    assert run("role", "render", "node-01", "--part", "soup").code == 2
+    assert "has no part soup; it has boot.ipxe, config.yml" in run("role", "render", "node-01", "--part", "soup").err
     ignition = run("role", "render", "node-01", "--part", "ignition")
     assert (ignition.code, "role simple has no part ignition; it has" in ignition.err) == (1, True)
 
@@ -133,7 +133,7 @@ def test_arm_disarm_and_simulate_tell_what_a_boot_would_get(run: Run, release: P
     used = run("image", "remove", "flatcar", "1.2.3")
     assert "is used by the install of node-01" in used.err
     assert run("machine", "disarm", "node-01").out == "node-01: ready\n"
-    assert "is used by role simple" in run("image", "remove", "flatcar", "1.2.3").err
+    assert "is used by role " in run("image", "remove", "flatcar", "1.2.3").err
     assert run("image", "remove", "flatcar", "1.2.3", "--force").code == 0
     messages = [event["message"] for event in run("machine", "events", "node-01", "--json").json]
     assert "ready → armed: armed for role simple" in messages

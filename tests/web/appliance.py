@@ -129,6 +129,10 @@ class Compiled:
     warnings: tuple[str, ...] = ()
 
 
+ANSWERS = {"debian": "preseed.cfg", "talos": "talos.yaml"}
+"""Roles of other publishers' installers, and the file that each begins with."""
+
+
 class Compiler:
     def compile(self, machine: Machine, inventory: Inventory) -> Compiled:
         if machine.ip is None:
@@ -142,6 +146,8 @@ class Compiler:
             "network": b"[Match]\n",
             "peers/worker": b"10.12.1.18\n",
         }
+        if answers := ANSWERS.get(machine.slot.role):
+            files = {"boot.ipxe": files["boot.ipxe"], answers: b"# " + base + b"/complete\n"}
         return Compiled(machine.slot.role, files)
 
 

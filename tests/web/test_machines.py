@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.actions.arm import expire
 from tests.web.appliance import IP, MAC, OTHER_IP, OTHER_MAC, SERVER, Appliance, make_appliance
 
 BOOT = f"/boot.ipxe?mac={MAC}&uuid=&serial=&arch=bios"
@@ -79,6 +80,53 @@ def test_a_retry_within_one_boot_is_no_attempt(appliance: Appliance) -> None:
         client.get(f"/b/{token}/install.sh")
     install = appliance.machine("node-1").install
     assert install and install.attempts == 1
+
+
+def test_another_publishers_installer_begins_its_attempt_with_its_answers(appliance: Appliance) -> None:
+    appliance.add("node-3", "52:54:00:12:34:93", "10.12.1.93", role="debian")
+    appliance.arm("node-3")
+    token, client = appliance.token("node-3"), appliance.client("10.12.1.93")
+    handed_out = 0
+    for _ in range(5):
+        if "cloud-config-url" in client.get("/boot.ipxe?mac=52:54:00:12:34:93").text:
+            answers = [client.get(f"/b/{token}/preseed.cfg") for _ in range(2)]
+            assert answers[0].text == answers[1].text == f"# http://{SERVER}/b/{token}/complete\n"
+            handed_out += 1
+    assert handed_out == 3
+    assert appliance.machine("node-3").state == "failed"
+    appliance.arm("node-3")
+    token = appliance.token("node-3")
+    client.get("/boot.ipxe?mac=52:54:00:12:34:93")
+    client.get(f"/b/{token}/preseed.cfg")
+    assert client.post(f"/b/{token}/complete").status_code == 200
+    assert appliance.machine("node-3").state == "installed"
+
+
+def test_talos_which_reports_nothing_is_installed_once_it_has_its_configuration(appliance: Appliance) -> None:
+    appliance.add("node-3", "52:54:00:12:34:93", "10.12.1.93", role="talos")
+    appliance.arm("node-3")
+    token, client = appliance.token("node-3"), appliance.client("10.12.1.93")
+    assert "cloud-config-url" in client.get("/boot.ipxe?mac=52:54:00:12:34:93").text
+    assert client.get(f"/b/{token}/talos.yaml").status_code == 200
+    assert client.get(f"/b/{token}/talos.yaml").status_code == 200, "the first answer may have been lost"
+    assert appliance.client(IP).get(f"/b/{token}/talos.yaml").status_code == 403
+    appliance.client(IP).get("/boot.ipxe?mac=52:54:00:12:34:93")
+    assert appliance.machine("node-3").state == "installing", "another machine cannot end its install"
+    assert "sanboot" in client.get("/boot.ipxe?mac=52:54:00:12:34:93").text
+    assert appliance.machine("node-3").state == "installed"
+    assert "it has its configuration, and its installer reports nothing" in appliance.events("node-3")[-1].message
+    assert client.get(f"/b/{token}/talos.yaml").status_code == 403
+
+
+def test_talos_that_boots_its_disk_first_is_no_failure_either(appliance: Appliance) -> None:
+    appliance.add("node-3", "52:54:00:12:34:93", "10.12.1.93", role="talos")
+    machine = appliance.arm("node-3")
+    client = appliance.client("10.12.1.93")
+    client.get("/boot.ipxe?mac=52:54:00:12:34:93")
+    client.get(f"/b/{appliance.token('node-3')}/talos.yaml")
+    appliance.clock.advance(1801)
+    (late,) = expire(appliance.store, [machine.id], now=appliance.clock())
+    assert (late.state, late.install and late.install.outcome) == ("installed", "complete")
 
 
 @pytest.mark.rule("fault-13")
