@@ -115,7 +115,8 @@ def test_a_role_is_rendered_for_a_machine_and_nothing_is_stored(run: Run, releas
     script = run("role", "render", "node-01", "--part", "script").out
     assert "initrd=flatcar_production_pxe_image.cpio.gz" in script
     assert run("machine", "show", "node-01", "--json").json["state"] == "ready"
-    assert "has no part soup; it has boot.ipxe, config.yml" in run("role", "render", "node-01", "--part", "soup").err
+    soup = run("role", "render", "node-01", "--part", "soup")
+    assert "role simple has no part soup; it has boot.ipxe, config.yml" in soup.err
     ignition = run("role", "render", "node-01", "--part", "ignition")
     assert (ignition.code, "role simple has no part ignition; it has" in ignition.err) == (1, True)
 
