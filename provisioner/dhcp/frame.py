@@ -8,13 +8,14 @@ from struct import Struct
 
 from provisioner.domain.mac import Mac
 
-_ETHERNET = Struct("!6s6sH")
-_IP = Struct("!BBHHHBBH4s4s")
-_UDP = Struct("!HHHH")
-_PSEUDO = Struct("!4s4sBBH")
+_HEADERS = Struct("!6s6sHBBHHHBBH4s4sHHHH")
+_ETHERNET_BYTES = 14
+_IP_BYTES, _UDP_BYTES = 20, 8
 _IPV4 = 0x0800
 _PROTOCOL_UDP = 17
 _DONT_FRAGMENT = 0x4000
+_VERSION_AND_TOS = 0x4510
+_TTL = 64
 
 
 def udp_frame(
@@ -28,21 +29,35 @@ def udp_frame(
     destination_port: int,
 ) -> bytes:
     """The whole frame without its check sequence, which the card adds."""
-    length = _UDP.size + len(payload)
-    pseudo = _PSEUDO.pack(source.packed, destination.packed, 0, _PROTOCOL_UDP, length)
-    udp = _UDP.pack(source_port, destination_port, length, 0)
+    length = _UDP_BYTES + len(payload)
+    total = _IP_BYTES + length
+    from_number, to_number = int(source), int(destination)
+    # The sum of 16-bit words modulo 0xFFFF is the number modulo 0xFFFF, since 2**16 is 1 there: RFC 1071 needs no
+    # loop, and header and pseudo header no bytes of their own.
+    addresses = from_number + to_number + _PROTOCOL_UDP
+    header = -(_VERSION_AND_TOS + total + _DONT_FRAGMENT + (_TTL << 8) + addresses) % 0xFFFF
+    words = int.from_bytes(payload, "big") << (8 * (len(payload) % 2))
     # A computed zero is sent as all ones: zero means "no checksum" (RFC 768).
-    check = _checksum(pseudo + udp + payload) or 0xFFFF
-    udp = _UDP.pack(source_port, destination_port, length, check)
-    ip = (0x45, 0x10, _IP.size + length, 0, _DONT_FRAGMENT, 64, _PROTOCOL_UDP)
-    header = _IP.pack(*ip, 0, source.packed, destination.packed)
-    header = _IP.pack(*ip, _checksum(header), source.packed, destination.packed)
-    return b"".join((_ETHERNET.pack(destination_mac, source_mac, _IPV4), header, udp, payload))
-
-
-def _checksum(data: bytes) -> int:
-    if len(data) % 2:
-        data += b"\0"
-    # 2**16 is 1 modulo 0xFFFF, so the number's remainder is the folded sum of its 16-bit words.
-    total = int.from_bytes(data, "big")
-    return 0xFFFF - (total % 0xFFFF or (0xFFFF if total else 0))
+    check = 0xFFFF - (addresses + 2 * length + source_port + destination_port + words) % 0xFFFF
+    return (
+        _HEADERS.pack(
+            destination_mac,
+            source_mac,
+            _IPV4,
+            _VERSION_AND_TOS >> 8,
+            _VERSION_AND_TOS & 0xFF,
+            total,
+            0,
+            _DONT_FRAGMENT,
+            _TTL,
+            _PROTOCOL_UDP,
+            header,
+            source.packed,
+            destination.packed,
+            source_port,
+            destination_port,
+            length,
+            check,
+        )
+        + payload
+    )

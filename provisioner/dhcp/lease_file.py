@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -27,7 +28,11 @@ CREATE TABLE IF NOT EXISTS leases (
     until INTEGER NOT NULL
 ) STRICT
 """
-_PUT = "INSERT OR REPLACE INTO leases (address, mac, state, until) VALUES (?, ?, ?, ?)"
+_PUT = "INSERT OR REPLACE INTO leases (address, mac, state, until) VALUES "
+_ROW = "(?, ?, ?, ?)"
+_TOGETHER = 64
+"""Rows of one statement. Each execution gives Python's lock away and waits for it again: row by row the packet loop
+and the writer spent more time on that than on their work."""
 
 
 class NotWritten(Exception):
@@ -71,10 +76,14 @@ class LeaseFile:
 
     def write(self, leases: Iterable[Lease]) -> None:
         """Put these on disk, all or none. Raises NotWritten."""
-        rows = [(int(lease.address), bytes(lease.mac), int(lease.state), lease.until) for lease in leases]
+        # The last of several leases of one address is the one that counts.
+        last = {int(lease.address): lease for lease in leases}
+        rows = [(number, bytes(lease.mac), int(lease.state), lease.until) for number, lease in last.items()]
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany(_PUT, rows)
+            for start in range(0, len(rows), _TOGETHER):
+                some = rows[start : start + _TOGETHER]
+                self._connection.execute(_PUT + ", ".join([_ROW] * len(some)), [*chain.from_iterable(some)])
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             if self._connection.in_transaction:
@@ -98,12 +107,12 @@ class LeaseWriter:
         self._thread = threading.Thread(target=self._run, name="lease writer")
         self._thread.start()
 
-    def submit(self, leases: Sequence[Lease], ticket: object) -> bool:
-        """Write these; ``finished`` returns the ticket. False when too many wait already."""
+    def submit(self, puts: Sequence[tuple[Sequence[Lease], object]]) -> bool:
+        """Write these; ``finished`` returns the ticket of each. False when too many wait already."""
         with self._ready:
-            if len(self._waiting) >= _WAITING or self._closed:
+            if len(self._waiting) + len(puts) > _WAITING or self._closed:
                 return False
-            self._waiting.append((leases, ticket))
+            self._waiting += puts
             self._ready.notify()
         return True
 
@@ -130,7 +139,6 @@ class LeaseWriter:
             if not group:
                 return
             try:
-                # The last of several leases of one address is the one that counts: their order is kept.
                 self._file.write(lease for leases, _ in group for lease in leases)
                 why = ""
             except NotWritten as fault:

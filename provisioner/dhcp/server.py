@@ -73,13 +73,13 @@ class Pace:
 
 @dataclass(slots=True)
 class _Answer:
-    """A decision on its way out."""
+    """A decision that waits for the disk."""
 
     wire: Wire
     sock: socket.socket
     decision: Decision
     now: int
-    undo: tuple[tuple[Lease, Lease | None], ...] = ()
+    undo: list[tuple[Lease, Lease | None]]
     """Leases put, and what they replaced."""
 
 
@@ -123,6 +123,8 @@ class DhcpServer:
         self._waker.setblocking(False)
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._writer: LeaseWriter | None = None
+        self._to_write: list[tuple[list[Lease], _Answer]] = []
+        """Of the burst in hand: they go to the lease writer together."""
         ours = frozenset((*others, *(served.address for served in interfaces)))
         with ExitStack() as undo:
             undo.callback(self._close)
@@ -217,6 +219,7 @@ class DhcpServer:
                 self._serve(wire, sock, datagram, now)
             except Exception as fault:
                 self._unanswered(wire.context, datagram, fault)
+        self._make_durable()
 
     def _unanswered(self, context: Context, datagram: Datagram, fault: Exception) -> None:
         """Whatever one datagram does, the next client is still served."""
@@ -229,9 +232,8 @@ class DhcpServer:
             context = replace(context, held_back=held_back)
         boot_port = port if sock is wire.boot else None
         decision = handle(data, self._snapshots.inventory, context, now, unicast=unicast, boot_port=boot_port)
-        answer = _Answer(wire, sock, decision, now)
         if not decision.effects:
-            self._send(answer)
+            self._send(wire, sock, decision, now)
             return
         durable: list[Lease] = []
         undo: list[tuple[Lease, Lease | None]] = []
@@ -247,12 +249,21 @@ class DhcpServer:
                         durable.append(effect.lease)
                     elif effect.lease.state is LeaseState.OFFERED:
                         self._probe(wire, data, effect.lease, now)
-        if not durable:
-            self._send(answer)
+        if durable:
+            self._to_write.append((durable, _Answer(wire, sock, decision, now, undo)))
+        else:
+            self._send(wire, sock, decision, now)
+
+    def _make_durable(self) -> None:
+        """Hand the burst's leases to the writer; ``_finish`` sends what has become durable."""
+        if not self._to_write:
             return
-        answer.undo = tuple(undo)
-        if self._writer is None or not self._writer.submit(durable, answer):
-            self._not_durable(answer, "no lease file is open" if self._writer is None else "too many wait for it")
+        waiting, self._to_write = self._to_write, []
+        if self._writer is not None and self._writer.submit(waiting):
+            return
+        why = "no lease file is open" if self._writer is None else "too many wait for it"
+        for _, answer in waiting:
+            self._not_durable(answer, why)
 
     def _finish(self) -> None:
         """Send what the lease writer has made durable."""
@@ -263,7 +274,7 @@ class DhcpServer:
                 if why:
                     self._not_durable(ticket, why)
                 else:
-                    self._send(ticket)
+                    self._send(ticket.wire, ticket.sock, ticket.decision, ticket.now)
             except Exception as fault:
                 self._fault(ticket.wire.context, fault, "could not send an answer")
 
@@ -280,14 +291,14 @@ class DhcpServer:
             reason=f"{answer.decision.reason}; not answered, the lease cannot be written ({why}); "
             "machines with reservations are served; free space on data_dir or mend leases.db",
         )
-        self._send(replace(answer, decision=refused))
+        self._send(answer.wire, answer.sock, refused, answer.now)
 
-    def _send(self, answer: _Answer) -> None:
-        decision, context = answer.decision, answer.wire.context
+    def _send(self, wire: Wire, sock: socket.socket, decision: Decision, now: int) -> None:
+        context = wire.context
         if decision.reply is not None:
-            answer.wire.send(decision.reply, answer.sock)
+            wire.send(decision.reply, sock)
         self.counters.decisions[context.interface, decision.kind, decision.cause] += 1
-        self._observer.observe(_event(decision, context, answer.now))
+        self._observer.observe(_event(decision, context, now))
 
     def _probe(self, wire: Wire, data: bytes, lease: Lease, now: int) -> None:
         """Ask the wire about an address that was just offered; ``_hear`` hears who has it."""
@@ -318,7 +329,7 @@ class DhcpServer:
             self._book.put(lease)
             self.counters.conflicts += 1
             if self._writer is not None:
-                self._writer.submit([lease], None)
+                self._writer.submit([([lease], None)])
             why = f"offered {address}, but {holder} answers on it; not given out for {QUARANTINED_FOR // SECOND} s"
             data = {"interface": wire.context.interface, "holder": str(holder)}
             self._observer.observe(Event(Kind.DHCP_DECLINE, why, now, None, mac, None, "dhcp", data))
@@ -331,7 +342,7 @@ class DhcpServer:
             self._offset += stepped
             self._book.shift(stepped)
             if self._writer is not None:
-                self._writer.submit(self._book.snapshot(), None)
+                self._writer.submit([(self._book.snapshot(), None)])
             why = f"the clock was set by {stepped / SECOND:.0f} s; leases keep the time that they had left"
             log.warning("dhcp: " + why)
             self._observer.observe(Event(Kind.SERVICE, why, now, actor="dhcp"))

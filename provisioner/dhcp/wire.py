@@ -38,6 +38,9 @@ class Wire:
             self.context = replace(context, ifindex=socket.if_nametoindex(name))
         except OSError:
             raise Refused(f"interface {name} does not exist", "`ip link` lists those that do") from None
+        from_here = _PKTINFO.pack(self.context.ifindex, context.address.packed, bytes(4))
+        self._from_here = [(socket.IPPROTO_IP, _IP_PKTINFO, from_here)]
+        self._ours = context.address.packed
         self._mac = bytes.fromhex(Path(f"/sys/class/net/{name}/address").read_text().strip().replace(":", ""))
         self.boot: socket.socket | None = None
         with ExitStack() as undo:
@@ -59,10 +62,8 @@ class Wire:
     def receive(self, sock: socket.socket) -> Datagram:
         """One datagram of ``udp`` or ``boot``. Raises BlockingIOError when there is none, else OSError."""
         data, control, _, source = sock.recvmsg(_LARGEST, _ROOM)
-        for level, kind, value in control:
-            if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
-                return data, value[8:12] == self.context.address.packed, source[1]
-        return data, False, source[1]
+        # Nothing but IP_PKTINFO was asked for: ifindex, our address on that interface, the datagram's destination.
+        return data, bool(control) and control[0][2][8:12] == self._ours, source[1]
 
     def send(self, reply: Reply, sock: socket.socket | None = None) -> None:
         """Out by this interface, from our address on it and from the port that was asked."""
@@ -79,10 +80,8 @@ class Wire:
             )
             self._link.send(frame)
             return
-        from_here = _PKTINFO.pack(context.ifindex, context.address.packed, bytes(4))
-        (sock or self.udp).sendmsg(
-            [reply.packet], [(socket.IPPROTO_IP, _IP_PKTINFO, from_here)], 0, (str(reply.address), reply.port)
-        )
+        to = (socket.inet_ntoa(reply.address.packed), reply.port)
+        (sock or self.udp).sendmsg([reply.packet], self._from_here, 0, to)
 
     def probe(self, address: IPv4Address) -> None:
         """Ask the wire who has this address."""

@@ -82,7 +82,7 @@ def test_what_waits_is_written_together_and_in_order(tmp_path: Path) -> None:
 
         file.write = counted  # type: ignore[method-assign]
         for n in range(300):
-            assert writer.submit([lease(n % 10, NOW + n)], n)
+            assert writer.submit([([lease(n % 10, NOW + n)], n)])
         done = finished(300)
     assert [ticket for ticket, _ in done] == list(range(300))
     assert {why for _, why in done} == {""}
@@ -100,11 +100,11 @@ def test_a_locked_file_refuses_and_later_serves_again(tmp_path: Path) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     with writing(file) as (writer, finished):
         other.execute("BEGIN EXCLUSIVE")
-        writer.submit([lease(1)], "while locked")
+        writer.submit([([lease(1)], "while locked")])
         assert finished(1) == [("while locked", "database is locked")]
         other.execute("COMMIT")
         other.close()
-        writer.submit([lease(2)], "after")
+        writer.submit([([lease(2)], "after")])
         assert finished(2)[1] == ("after", "")
     again = LeaseFile.open(path)
     assert again.load() == [lease(2)]
@@ -163,7 +163,7 @@ while True:
     while waiting < 16:
         mac = Mac(b"\\x02" + number.to_bytes(5, "big"))
         lease = Lease(IPv4Address(number % 500), mac, LeaseState.BOUND, number)
-        writer.submit([lease], number)
+        writer.submit([([lease], number)])
         number, waiting = number + 1, waiting + 1
     told.wait()
     told.clear()

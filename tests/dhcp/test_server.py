@@ -418,6 +418,8 @@ def until(true: Callable[[], bool], seconds: float = 10) -> None:
 
 
 def kill_by_pidfile(file: Path) -> None:
+    # dhclient writes it twice: before it goes to the background, and there.
+    until(lambda: Path(f"/proc/{int(file.read_text())}").exists())
     pid = int(file.read_text())
     os.kill(pid, 15)
     until(lambda: not Path(f"/proc/{pid}").exists())

@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from uuid import uuid4
 
 from provisioner.domain.events import Event, Kind, Sighting
@@ -56,8 +57,30 @@ def test_a_writer_that_died_costs_observations_only() -> None:
     there.close()
     observer = PipeObserver(here)
     observer.observe(FULL)
-    assert observer.dropped_total == 1
     observer.close()
+    assert observer.dropped_total == 1
+
+
+def test_one_that_cannot_travel_costs_nobody_else() -> None:
+    here, there = pipe()
+    observer, collected = PipeObserver(here), Collected()
+    for event in (FULL, replace(BARE, message="x" * 70_000), BARE, replace(BARE, at=object())):  # type: ignore[arg-type]
+        observer.observe(event)
+    observer.close()
+    write_from(there, collected)
+    assert collected.told == [FULL, BARE]
+    assert observer.dropped_total == 2
+
+
+def test_an_observation_arrives_while_nothing_else_happens() -> None:
+    here, there = pipe()
+    there.settimeout(5)
+    observer = PipeObserver(here)
+    for _ in range(2):
+        observer.observe(FULL)
+        assert there.recv(60_000)
+    observer.close()
+    there.close()
 
 
 def test_the_writer_ends_when_its_parent_is_killed() -> None:
