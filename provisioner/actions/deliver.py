@@ -11,6 +11,7 @@ from provisioner.domain.admission import Admission, at_its_place, may_read_insta
 from provisioner.domain.boot import Action, BootPlan, plan_boot
 from provisioner.domain.errors import IllegalTransition, InvalidValue, NotAdmitted, NotFound, StoreUnavailable
 from provisioner.domain.events import Event, Kind
+from provisioner.domain.identity import contradiction
 from provisioner.domain.lifecycle import UNREPORTED, exhausted, overdue, presumed_installed
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import Install, IPAddress, Machine, Phase, State
@@ -48,9 +49,12 @@ def boot_script(front: Front, query: Mapping[str, str], source: IPAddress, serve
             done = Happening(What.COMPLETE, machine.id, machine.install.id, now, message=UNREPORTED)
             machine, _ = front.keep(done)
     plan = plan_boot(machine, front.snapshot.inventory.subnet_of(source), now)
-    script = None
     if machine is not None and machine.install is not None and plan.action is Action.INSTALL:
         _admit(front, machine, BOOT_SCRIPT, at_its_place(machine, source, front.neighbour(source)), source, now)
+        machine = _identified(front, machine, machine.install, query, now)
+        plan = plan_boot(machine, front.snapshot.inventory.subnet_of(source), now)
+    script = None
+    if machine is not None and machine.install is not None and plan.action is Action.INSTALL:
         # Without a count of boots the next install.sh would pass for a retry: nothing written, nothing served.
         machine, _ = front.keep(Happening(What.BOOT_SCRIPT, machine.id, machine.install.id, now))
         script = _filled(front, machine, BOOT_SCRIPT, server)
@@ -67,6 +71,15 @@ def boot_script(front: Front, query: Mapping[str, str], source: IPAddress, serve
         )
     )
     return BootAnswer(plan, machine, script)
+
+
+def _identified(front: Front, machine: Machine, install: Install, query: Mapping[str, str], now: int) -> Machine:
+    """Quarantined if the board that asks is not this machine; nothing of the install has left us yet."""
+    others = front.snapshot.inventory.machines.values()
+    why = contradiction(machine, others, query.get("uuid", ""), query.get("serial", ""))
+    if not why:
+        return machine
+    return front.keep(Happening(What.CONTRADICTED, machine.id, install.id, now, message=why))[0]
 
 
 def file_by_token(front: Front, token: str, part: str, source: IPAddress, server: str, now: int) -> bytes:

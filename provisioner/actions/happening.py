@@ -28,6 +28,8 @@ class What(StrEnum):
     INSTALL_SCRIPT = "install-script"
     LAPSE = "lapse"
     """Time or attempts ran out."""
+    CONTRADICTED = "contradicted"
+    """The board that boots is not the machine that is meant."""
     PROGRESS = "progress"
     LOG = "log"
     COMPLETE = "complete"
@@ -92,7 +94,7 @@ class Happening:
         )
 
 
-def advance(machine: Machine, happening: Happening) -> Machine:
+def advance(machine: Machine, happening: Happening) -> Machine:  # noqa: PLR0911 - a table
     """The machine afterwards; the same object if nothing changed. Raises IllegalTransition."""
     install = machine.install
     if install is None or install.id != happening.install_id:
@@ -110,6 +112,8 @@ def advance(machine: Machine, happening: Happening) -> Machine:
             return machine if counted is machine else lifecycle.observed(counted, Phase.CONFIG, happening.at)
         case What.LAPSE:
             return _lapsed(machine, install, happening.at)
+        case What.CONTRADICTED:
+            return lifecycle.quarantined(machine, happening.message, happening.at)
         case What.LOG:
             return machine
         case _:
@@ -154,7 +158,7 @@ def _lapsed(machine: Machine, install: Install, now: int) -> Machine:
 
 def _phase_record(after: Machine, happening: Happening) -> PhaseRecord | None:
     install = after.install
-    if install is None or install.phase is None or happening.what is What.LAPSE:
+    if install is None or install.phase is None or happening.what in (What.LAPSE, What.CONTRADICTED):
         return None
     return PhaseRecord(
         install_id=install.id,
@@ -209,7 +213,7 @@ def _event(before: Machine, after: Machine, happening: Happening) -> Event | Non
             )
         case _:
             message = f"{before.state} → {after.state}: {after.state_reason}"
-    actor = "appliance" if happening.what in (What.LAPSE, What.INSTALL_SCRIPT) else "machine"
+    actor = "appliance" if happening.what in (What.LAPSE, What.INSTALL_SCRIPT, What.CONTRADICTED) else "machine"
     if after.state is not before.state:
         data |= {"from": before.state.value, "to": after.state.value}
     return Event(kind, message, happening.at, after.id, after.boot_mac, phase=phase, actor=actor, data=data)

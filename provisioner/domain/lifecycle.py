@@ -209,14 +209,15 @@ def released(machine: Machine, now: int) -> Machine:
 
 
 def quarantined(machine: Machine, contradiction: str, now: int) -> Machine:
-    """Its identity contradicts what is known; an operator must look."""
-    return _moved(machine, State.QUARANTINED, contradiction, now)
+    """Its identity contradicts what is known; an operator must look, and what was compiled is void."""
+    return _moved(_closed(machine, "quarantined", contradiction), State.QUARANTINED, contradiction, now)
 
 
 def accepted(machine: Machine, now: int) -> Machine:
-    """The operator says the identity is right."""
+    """The operator says the identity is right: UUID and serial that were believed so far are forgotten."""
     if machine.state is not State.QUARANTINED:
         raise IllegalTransition(f"machine {machine.name} is {machine.state}, not quarantined", "nothing to accept")
+    machine = replace(machine, uuid=None, serial="")
     return settled(_moved(machine, State.NEW, "accepted by the operator", now), now)
 
 

@@ -125,7 +125,7 @@ class Install:
     percent: int | None = None
     phase_at: int | None = None
     outcome: str = ""
-    """'' while open, else complete, failed, expired, disarmed."""
+    """'' while open, else complete, failed, expired, disarmed, released, quarantined."""
     reason: str = ""
     on_failure: OnFailure = OnFailure.DISK
     wipe: bool = False

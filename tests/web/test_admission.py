@@ -1,7 +1,9 @@
 """Who gets an install's files and whose reports count: token, place and time must agree."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -191,3 +193,31 @@ def test_after_release_the_old_system_does_not_report_in(appliance: Appliance) -
     arm.release(appliance.store, "node-1", actor="test", now=appliance.clock())
     assert client.post(f"/m/{machine_token}/active").status_code == 403
     assert appliance.machine("node-1").state == "ready"
+
+
+def told_by_its_bmc(appliance: Appliance, name: str, uuid: UUID) -> None:
+    with appliance.store.transaction("bmc") as tx:
+        tx.machines.put(replace(tx.machines.get(name), uuid=uuid))
+
+
+@pytest.mark.rule("threat-02")
+def test_a_board_that_is_another_machine_is_quarantined_before_anything_is_handed_out(appliance: Appliance) -> None:
+    uuids = {name: uuid4() for name in ("node-1", "node-2")}
+    for name, uuid in uuids.items():
+        told_by_its_bmc(appliance, name, uuid)
+    appliance.arm("node-1")
+    swapped = appliance.client().get(f"/boot.ipxe?mac={MAC}&uuid={uuids['node-2']}&serial=")
+    assert "swapped" in swapped.text
+    secret_free(appliance, swapped.text)
+    machine = appliance.machine("node-1")
+    assert machine.state == "quarantined"
+    assert "but the UUID" in machine.state_reason
+    assert appliance.events("node-1")[-1].message.startswith("armed → quarantined: booted with the MAC of node-1")
+    assert appliance.client().get(f"/b/{appliance.token('node-1')}/config.yml").status_code == 403
+
+
+def test_a_stranger_elsewhere_cannot_quarantine_a_machine(appliance: Appliance) -> None:
+    told_by_its_bmc(appliance, "node-2", uuid := uuid4())
+    appliance.arm("node-1")
+    assert appliance.client("10.12.1.66").get(f"/boot.ipxe?mac={MAC}&uuid={uuid}").status_code == 403
+    assert appliance.machine("node-1").state == "armed"
