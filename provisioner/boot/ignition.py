@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -30,6 +31,8 @@ from provisioner.boot.ignition_schema import NODES, UNIQUE, VERSION, Head, Ignit
 
 VARIANTS = {"flatcar": "1.0.0", "fcos": "1.4.0"}
 """The versions of Butane's variants that make Ignition 3.3.0."""
+_REMEMBERED = 512
+"""Texts of some 20 kB; comparing and arming look at the same ones again and again."""
 _BEYOND = frozenset(
     ("local", "trees", "with_mount_unit", "boot_device", "contents_local", "ssh_authorized_keys_local", "grub")
 )
@@ -49,6 +52,7 @@ def problems(text: str, file: str) -> list[Problem]:
     return _checked(document)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def transpiled(text: str, file: str) -> str:
     """Butane to Ignition, as JSON text. Raises InvalidDocument with every fault, named as Butane spells it."""
     # Butane's own reader takes 0644 for octal, as YAML 1.1 does.

@@ -4,24 +4,33 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 
 from provisioner.boot import ignition, installers, unitfile
 from provisioner.boot.cloudconfig_schema import CloudConfig
 from provisioner.boot.document import Document, InvalidDocument, Path, Problem, check, read, spelled
 
 _SHELL_SECONDS = 10
+_REMEMBERED = 512
+"""Texts of some 20 kB."""
 _BASH_PLACE = re.compile(r"^[^:]*: line ([0-9]+): (.*)$")
 
 
 def part(name: str, text: str) -> list[Problem]:
     """The faults of one compiled part: by its name, else by its suffix; other files need only be there."""
+    return list(_faults(name, text))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _faults(name: str, text: str) -> tuple[Problem, ...]:
+    """Judged once: simulating, comparing and arming look at the same bytes again and again."""
     if not text.strip():
-        return [Problem(name, None, "", "is empty")]
+        return (Problem(name, None, "", "is empty"),)
     judge = _BY_NAME.get(name)
     if judge is None:
         _, dot, suffix = name.rpartition(".")
         judge = _BY_SUFFIX.get(suffix) if dot else None
-    return judge(text, name) if judge else []
+    return tuple(judge(text, name)) if judge else ()
 
 
 def cloud_config(text: str, file: str) -> list[Problem]:
