@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from uuid import UUID, uuid4
 
+from provisioner.actions import reconcile
 from provisioner.actions.enrol import record_state
 from provisioner.domain import lifecycle
 from provisioner.domain.errors import Refused
@@ -32,10 +33,11 @@ def arm(
 
     ``wipe`` allows foreign data on the disk to be lost, for this install only; ``retries`` lets the watchdog switch
     its power so many times if it hangs before the installer runs. Raises Refused (nothing to
-    compile from, invalid role), IllegalTransition, NotFound.
+    compile from, invalid role, a contradiction of the vendor's list), IllegalTransition, NotFound.
     """
     with store.transaction(actor) as tx:
         machine = tx.machines.get(ref)
+        reconcile.check(tx, machine)
     install_id = uuid4()
     armed = lifecycle.armed(
         machine,
@@ -58,6 +60,7 @@ def arm(
         # Compiling takes a while and reads the whole inventory; what it was made from must still hold.
         if tx.machines.get(str(machine.id)).version != machine.version:
             raise Refused(f"machine {machine.name} was edited while it was being armed", "arm it again")
+        reconcile.check(tx, machine)
         assert armed.install is not None  # noqa: S101 - lifecycle.armed sets it
         install = replace(
             armed.install,

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
 
-from provisioner.actions import scan
+from provisioner.actions import reconcile, scan
 from provisioner.actions.harvest import merge, merge_chassis
 from provisioner.actions.logins import with_login
 from provisioner.domain.bmc import Bmc, BootDevice, Login, Power
@@ -60,6 +60,9 @@ def run(
         scan.go_on(store, port, job, clock, running.scanned)
     else:
         running.targets(sleep)
+    if job.kind == "harvest":
+        with store.transaction(job.actor) as tx:
+            reconcile.refreshed(tx, clock())
     return running.ended()
 
 

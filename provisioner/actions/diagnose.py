@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from provisioner.actions import reconcile
 from provisioner.domain import outlook
 from provisioner.domain.boot import BootPlan, plan_boot
 from provisioner.domain.errors import NotFound, Refused
@@ -46,6 +47,10 @@ def diagnose(
     around = Surroundings(subnet, appliance=ours)
     with store.reading() as tx:
         events = tx.events.list(machine_id=machine.id, limit=_TOLD)
+        contradicted = [
+            f"it contradicts the vendor's list: {reconcile.spoken(finding)}: {reconcile.remedy(finding)}"
+            for finding in tx.contradictions.of(machine.id)
+        ]
         if machine.state is State.ARMED:
             unlisted = (s for s in tx.sightings() if s.source == "dhcp" and inventory.by_mac(s.mac) is None)
             around = replace(around, stranger=max(unlisted, key=lambda sighting: sighting.at, default=None))
@@ -53,7 +58,7 @@ def diagnose(
         machine,
         plan_boot(machine, subnet, now),
         outlook.expected(machine, around, now),
-        tuple(_obstacles(machine, inventory, compiles)),
+        (*contradicted, *_obstacles(machine, inventory, compiles)),
         events,
     )
 

@@ -113,20 +113,32 @@ def scan(
 
 @app.command(epilog="Example: `provisioner bmc reconcile vendor.csv`")
 def reconcile(
-    file: Annotated[str, typer.Argument(help="The vendor's list, columns as of machine import; '-' reads stdin.")],
+    file: Annotated[
+        str,
+        typer.Argument(help="The vendor's list, columns as of machine import; '-' reads stdin; default: the last."),
+    ] = "",
+    forget: Annotated[bool, typer.Option("--forget", help="Forget the list and what contradicts it.")] = False,
     json: Json = False,
 ) -> None:
-    """Compare the vendor's list with what BMCs told and DHCP saw. Changes nothing; exit 1 if they disagree."""
-    rows = inventory_file.parse(*session.read(file))
+    """Compare the vendor's list with what BMCs told and DHCP saw; exit 1 if they disagree.
+
+    Machines that contradict the list are not armed until a comparison finds them right. The list is kept, and
+    compared again after every harvest.
+    """
+    rows = inventory_file.parse(*session.read(file)) if file else None
     with session.house() as house:
-        findings = actions_reconcile.compare(house.store, rows)
+        if forget:
+            actions_reconcile.forget(house.store, actor=session.actor(), now=session.now())
+            session.say("the vendor's list is forgotten")
+            return
+        findings = actions_reconcile.compare(house.store, rows, actor=session.actor(), now=session.now())
     if json:
         session.show_json([asdict(finding) for finding in findings])
     else:
         session.show_table(
             ("kind", "machines", "listed", "found", "fix"),
             [asdict(finding) for finding in findings],
-            f"{len(rows)} rows agree with what BMCs and DHCP tell",
+            "the vendor's list agrees with what BMCs and DHCP tell",
         )
     if findings:
         raise typer.Exit(1)

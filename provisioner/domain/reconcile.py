@@ -31,6 +31,14 @@ class Finding:
     """What BMC or DHCP say; empty if nothing."""
     fix: str
 
+    @property
+    def contradicts(self) -> bool:
+        """Do two sides say different things of one machine? Who is missing or extra is only unknown to one."""
+        return self.kind in CONTRADICTIONS
+
+
+CONTRADICTIONS = ("duplicate", "swap", "typo", "differs")
+
 
 def reconcile(listed: Sequence[Account], harvested: Sequence[Account], seen: Collection[Mac] = ()) -> list[Finding]:
     """All findings: duplicates first, then each row of the list in its order, then what no row explains."""
@@ -40,7 +48,11 @@ def reconcile(listed: Sequence[Account], harvested: Sequence[Account], seen: Col
     in_list = {mac for account in listed for mac in account.macs}
     pairs = [(row, _partner(row, by_bmc, holders)) for row in listed]
     explained = {id(partner) for _, partner in pairs if partner is not None}
-    strangers = [mac for mac in sorted(seen) if mac not in in_list and mac not in holders]
+    strangers = {mac for mac in seen if mac not in in_list and mac not in holders}
+    rows_with: dict[Mac, list[tuple[Account, Account | None]]] = {}
+    for pair in pairs:
+        for mac in pair[0].macs:
+            rows_with.setdefault(mac, []).append(pair)
     swapped: set[str] = set()
     for row, partner in pairs:
         if row.name in swapped:
@@ -49,7 +61,7 @@ def reconcile(listed: Sequence[Account], harvested: Sequence[Account], seen: Col
             finding = _unharvested(row, seen, strangers)
         elif set(row.macs) & set(partner.macs) or not (row.macs and partner.macs):
             finding = None
-        elif other := _swap(row, partner, pairs):
+        elif other := _swap(row, partner, rows_with):
             swapped.add(other.name)
             finding = Finding(
                 "swap",
@@ -62,7 +74,7 @@ def reconcile(listed: Sequence[Account], harvested: Sequence[Account], seen: Col
             finding = _differing(row, partner)
         if finding is not None:
             findings.append(finding)
-            strangers = [mac for mac in strangers if str(mac) not in finding.found]
+            strangers -= {mac for mac in _near(row) if str(mac) in finding.found} if strangers else set()
     findings += [
         Finding(
             "extra",
@@ -76,7 +88,7 @@ def reconcile(listed: Sequence[Account], harvested: Sequence[Account], seen: Col
     ]
     findings += [
         Finding("extra", (), "", f"DHCP saw {mac}", "find it by its switch port; add it, or unplug it")
-        for mac in strangers
+        for mac in sorted(strangers)
     ]
     return findings
 
@@ -113,13 +125,14 @@ def _partner(row: Account, by_bmc: Mapping[str, Account], holders: Mapping[Mac, 
     return next((holders[mac] for mac in row.macs if mac in holders), None)
 
 
-def _swap(row: Account, partner: Account, pairs: Sequence[tuple[Account, Account | None]]) -> Account | None:
+def _swap(
+    row: Account, partner: Account, rows_with: Mapping[Mac, Sequence[tuple[Account, Account | None]]]
+) -> Account | None:
     """The other row, if each one's MACs are behind the other one's BMC."""
-    for other, theirs in pairs:
-        if other is row or theirs is None:
-            continue
-        if set(other.macs) & set(partner.macs) and set(row.macs) & set(theirs.macs):
-            return other
+    for mac in partner.macs:
+        for other, theirs in rows_with.get(mac, ()):
+            if other is not row and theirs is not None and set(row.macs) & set(theirs.macs):
+                return other
     return None
 
 
@@ -143,16 +156,14 @@ def _differing(row: Account, partner: Account) -> Finding:
     )
 
 
-def _unharvested(row: Account, seen: Collection[Mac], strangers: Sequence[Mac]) -> Finding | None:
+def _unharvested(row: Account, seen: Collection[Mac], strangers: Collection[Mac]) -> Finding | None:
     """No BMC speaks for it: DHCP may."""
     if any(mac in seen for mac in row.macs):
         return None
-    for listed in row.macs:
-        for mac in strangers:
-            if one_digit_off(listed, mac):
-                return Finding(
-                    "typo", (row.name,), f"MAC {listed}", f"DHCP saw {mac}", f"write {mac} for {row.name}"
-                )
+    for mac in _near(row) if strangers else ():
+        if mac in strangers:
+            listed = next(each for each in row.macs if one_digit_off(each, mac))
+            return Finding("typo", (row.name,), f"MAC {listed}", f"DHCP saw {mac}", f"write {mac} for {row.name}")
     where = f"BMC {row.bmc} and " if row.bmc else ""
     return Finding(
         "missing",
@@ -161,6 +172,18 @@ def _unharvested(row: Account, seen: Collection[Mac], strangers: Sequence[Mac]) 
         "",
         "check its power and cables; harvest again, or boot it once so that DHCP sees it",
     )
+
+
+def _near(row: Account) -> Iterator[Mac]:
+    """All MACs one typing mistake away: some two hundred each, where comparing with everybody is the square."""
+    for mac in row.macs:
+        digits = mac.hex()
+        for place in range(12):
+            for digit in "0123456789abcdef":
+                yield Mac(bytes.fromhex(digits[:place] + digit + digits[place + 1 :]))
+            if place:
+                pair = digits[place] + digits[place - 1]
+                yield Mac(bytes.fromhex(digits[: place - 1] + pair + digits[place + 1 :]))
 
 
 def _spelled(macs: Sequence[Mac]) -> str:

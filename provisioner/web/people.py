@@ -90,6 +90,8 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
     api.add("POST", "/bmcs", bmcs.add, 201)
     api.add("POST", "/bmcs/harvest", bmcs.harvest, 202)
     api.add("POST", "/bmcs/scan", bmcs.scan, 202)
+    api.add("POST", "/bmcs/reconcile", bmcs.reconcile)
+    api.add("GET", "/bmcs/contradictions", bmcs.contradictions)
     api.add("GET", "/bmcs/logins", bmcs.logins)
     api.add("POST", "/bmcs/logins", bmcs.add_login, 201)
     api.add("DELETE", "/bmcs/logins", bmcs.remove_login, 204)

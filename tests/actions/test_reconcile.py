@@ -14,6 +14,7 @@ from provisioner.domain.events import Sighting
 from provisioner.domain.mac import Mac
 from tests.actions.opening import NOW, open_store
 
+WHO = {"actor": "test", "now": NOW}
 LIST = """name,mac,bmc
 n1,52:54:00:00:11:11,10.9.0.1
 n2,52:54:00:00:33:33,10.9.0.2
@@ -31,7 +32,7 @@ def test_three_accounts_become_findings(tmp_path: Path) -> None:
             merge(tx, bmc, Identity(macs=(Mac.parse(f"52540000{n * 1111:04}"),)), NOW)
     with store.transaction("dhcp") as tx:
         tx.see([Sighting(Mac.parse("52:54:00:00:77:77"), "dhcp", NOW)])
-    findings = compare(store, inventory_file.parse(LIST))
+    findings = compare(store, inventory_file.parse(LIST), **WHO)
     assert [(f.kind, f.machines, f.found) for f in findings] == [
         (
             "swap",
@@ -44,4 +45,4 @@ def test_three_accounts_become_findings(tmp_path: Path) -> None:
         ("extra", (), "DHCP saw 52:54:00:00:77:77"),
     ]
     with pytest.raises(Refused, match="line 2: mac 'x' is not a MAC"):
-        compare(store, inventory_file.parse("name,mac\nn1,x\n"))
+        compare(store, inventory_file.parse("name,mac\nn1,x\n"), **WHO)

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from provisioner.actions import bmcs, logins, power, scan
+from provisioner.actions import bmcs, logins, power, reconcile, scan
 from provisioner.domain.bmc import Bmc
 from provisioner.web.api import edits, jobs
 from provisioner.web.api.edits import IfMatch
@@ -73,6 +73,38 @@ class NewLogin(BaseModel):
     position: int | None = None
 
 
+class VendorRow(BaseModel):
+    """A machine as the vendor lists it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    mac: str | list[str] = Field(description="One, several by `;`, or a list.")
+    bmc: str = ""
+
+
+class VendorList(BaseModel):
+    """``rows`` null: the list that was given last."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rows: list[VendorRow] | None = Field(default=None, max_length=10_000)
+
+
+class FindingOut(BaseModel):
+    """``kind``: duplicate, swap, typo, differs (these keep machines from being armed), missing or extra."""
+
+    kind: str
+    machines: list[str]
+    listed: str
+    found: str
+    fix: str
+
+
+class ContradictionOut(FindingOut):
+    machine_id: str
+
+
 class HarvestWish(BaseModel):
     """``addresses`` null: every listed BMC."""
 
@@ -136,6 +168,18 @@ class Bmcs:
             password=wish.password,
         )
         return jobs.accepted(response, job)
+
+    def reconcile(self, wish: VendorList, request: Request) -> list[FindingOut]:
+        """Compare the vendor's list with BMCs and DHCP; machines that contradict it cannot be armed."""
+        rows = None if wish.rows is None else [(n, row.model_dump()) for n, row in enumerate(wish.rows, 1)]
+        found = reconcile.compare(self._parts.store, rows, actor=actor(request), now=self._parts.clock())
+        return [FindingOut(**asdict(finding)) for finding in found]
+
+    def contradictions(self) -> list[ContradictionOut]:
+        """What keeps machines from being armed, by machine."""
+        with self._parts.store.reading() as tx:
+            found = tx.contradictions.list()
+        return [ContradictionOut(**asdict(finding), machine_id=str(machine_id)) for machine_id, finding in found]
 
     def logins(self) -> list[LoginOut]:
         """Logins for all BMCs of a network."""
