@@ -15,6 +15,7 @@ from provisioner.boot.roles import Role, RoleFolder
 from provisioner.domain.errors import NotFound, Refused
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import Machine
+from provisioner.domain.tokens import SERVER
 
 
 class ImageFile(Protocol):
@@ -65,6 +66,10 @@ class Compiled:
     warnings: tuple[str, ...]
 
 
+DISCOVER = "discover"
+"""The role whose image looks at machines that came by themselves."""
+
+
 class RoleCompiler:
     """domain.ports.Compiler over a folder of roles. Thread-safe; ``close`` ends its template worker."""
 
@@ -111,6 +116,22 @@ class RoleCompiler:
             wipe=context["role"]["wipe"] != "never",
             warnings=tuple(warnings),
         )
+
+    def discovery(self) -> bytes | None:
+        """The boot script of the role ``discover``; None: there is no such role. Raises Refused."""
+        if DISCOVER not in self._roles.names():
+            return None
+        role = self._roles.get(DISCOVER)
+        if role.settings.format != "none":
+            raise Refused(
+                f"role {DISCOVER} has the format {role.settings.format}, and who has no role has no config",
+                "write `format: none` in its role.yaml",
+            )
+        settings = role.settings
+        boot = release.netboot(self._release(role), settings.format, settings.boot)
+        arguments = (f"provisioner.url=http://{SERVER}", *settings.kernel_arguments)
+        line = release.kernel_line(boot, settings.format, arguments, autologin=settings.autologin)
+        return script.discovery_script(boot, line).encode()
 
     def render(self, role: Role, context: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
         """Every part as text, not yet validated, and the kernel arguments. Raises Refused, TemplateRefused."""

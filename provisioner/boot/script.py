@@ -59,6 +59,43 @@ def disk_script(reason: str) -> str:
     )
 
 
+_ASKED = (
+    *(f"net{n}=${{net{n}/mac:hexhyp}}" for n in range(8)),
+    "uuid=${uuid}",
+    "manufacturer=${manufacturer:uristring}",
+    "product=${product:uristring}",
+    "serial=${serial:uristring}",
+)
+
+
+def discover_script(reason: str) -> str:
+    """Let the loader tell what the machine is made of; the answer is what it boots next."""
+    query = "&".join(("mac=${mac:hexhyp}", *_ASKED))
+    return _script(
+        *_say(reason),
+        f"chain http://{SERVER}/discovered?{query} ||",
+        *_say("the appliance did not take what this machine told of itself; again in 1 minute"),
+        "sleep 60",
+        "reboot",
+    )
+
+
+def discovery_script(boot: Netboot, command_line: str) -> str:
+    """Start the live system of the role that discovers."""
+    release = boot.release
+    return _script(
+        *_say(f"looks at this machine with {release.image} {release.version}"),
+        "imgfree",
+        f"kernel {release.url}/{boot.kernel} {command_line} || goto failed",
+        *(f"initrd {release.url}/{name} || goto failed" for name in boot.initrds),
+        "boot || goto failed",
+        ":failed",
+        *_say("the discovery system could not be loaded; again in 1 minute"),
+        "sleep 60",
+        "reboot",
+    )
+
+
 def explain_script(reason: str) -> str:
     """A screen that says why nothing boots, and asks again after five minutes."""
     return _script(
@@ -102,8 +139,10 @@ def script_for(plan: BootPlan, install: bytes | None = None) -> bytes:
             return power_off_script(plan.reason).encode()
         case Action.ADDRESS_ONLY | Action.NOTHING:
             return nothing_script(plan.reason).encode()
-        case Action.DISCOVER | Action.RESCUE | Action.EXPLAIN:
-            # Neither a discovery nor a rescue system exists yet; the screen names what led here.
+        case Action.DISCOVER:
+            return discover_script(plan.reason).encode()
+        case Action.RESCUE | Action.EXPLAIN:
+            # No rescue system exists yet; the screen names what led here.
             return explain_script(plan.reason).encode()
 
 

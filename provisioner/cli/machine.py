@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from provisioner.actions import arm as arming
-from provisioner.actions import enrol, inventory_file, power
+from provisioner.actions import enrol, inventory_file, newcomers, power
 from provisioner.actions import fields as read
 from provisioner.cli import session
 from provisioner.cli.job import finish
@@ -43,6 +43,7 @@ def as_dict(machine: Machine, bmc: str = "") -> dict[str, Any]:
         "phase": install.phase.value if install and install.phase else "",
         "percent": install.percent if install else None,
         "attempts": install.attempts if install else 0,
+        "approved": machine.approved,
         "version": machine.version,
     }
 
@@ -210,6 +211,23 @@ def arm(
                 wipe=wipe,
             )
             session.say(f"{armed.name}: {armed.state}, {armed.state_reason}")
+
+
+@app.command(epilog="Example: `provisioner machine approve server-525400123456 --role simple --ip 10.12.1.17`")
+def approve(
+    machine: Ref,
+    name: Annotated[str | None, typer.Option(help="Host name.")] = None,
+    role: Annotated[str | None, typer.Option(help="Role.")] = None,
+    ip: Annotated[str | None, typer.Option(help="Address.")] = None,
+) -> None:
+    """Take in a machine that came by itself, on a subnet whose policy is `approve`."""
+    stated = {"name": name, "role": role, "ip": ip}
+    fields = {key: value for key, value in stated.items() if value is not None}
+    with session.house() as house:
+        after = newcomers.approve(
+            house.store, machine, fields, actor=session.actor(), now=session.now(), roles=house.role_names()
+        )
+    session.say(f"{after.name}: {after.state}, {after.state_reason}")
 
 
 @app.command(epilog="Example: `provisioner machine disarm node-01`")

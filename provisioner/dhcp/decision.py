@@ -7,18 +7,18 @@ from ipaddress import IPv4Address
 from uuid import UUID
 
 from provisioner.dhcp import reply as replies
-from provisioner.dhcp.leases import Effect, LeaseBook
+from provisioner.dhcp.leases import Effect, LeaseBook, Sight
 from provisioner.dhcp.netboot import boot_file
 from provisioner.dhcp.options import MessageType
 from provisioner.dhcp.question import Client, Question
 from provisioner.dhcp.reply import Reply
 from provisioner.domain.boot import Action, BootPlan
-from provisioner.domain.events import Kind
+from provisioner.domain.events import Kind, Sighting
 from provisioner.domain.firmware import Firmware
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import Machine, Phase
 from provisioner.domain.option_set import NO_OPTIONS, OptionSet
-from provisioner.domain.subnet import Subnet
+from provisioner.domain.subnet import Subnet, UnknownPolicy
 
 
 class Mode(StrEnum):
@@ -205,6 +205,25 @@ def requested(question: Question, wanted: IPv4Address, unicast: bool) -> str:
     if question.requested is not None:
         return f"came back with {wanted} (INIT-REBOOT)"
     return f"renewed {wanted}" if unicast else f"renewed {wanted} by broadcast (REBINDING)"
+
+
+_LISTING = {UnknownPolicy.ENROL: "enrol", UnknownPolicy.APPROVE: "approve"}
+
+
+def seen(case: Case, now: int) -> tuple[Effect, ...]:
+    """An unlisted client is remembered; where the policy says so and it boots from the network, it gets listed."""
+    if case.machine is not None:
+        return ()
+    question = case.question
+    known = question.firmware is not Firmware.UNKNOWN
+    what = f"{question.client}" + (f" {question.firmware}" if known else "")
+    where = f"{case.context.interface}" + (f" by relay {question.packet.giaddr}" if question.link else "")
+    port = f", port {question.switch_port}" if question.switch_port else ""
+    # Whatever else is plugged in, a phone or a switch, is no machine to install.
+    enrol = "" if question.client is Client.SYSTEM else _LISTING.get(case.subnet.unknown, "")
+    firmware = str(question.firmware) if known else ""
+    detail = f"{what} on {where}{port}"
+    return (Sight(Sighting(question.mac, "dhcp", now, detail, enrol, firmware, question.switch_port)),)
 
 
 def phase_of(question: Question) -> Phase | None:

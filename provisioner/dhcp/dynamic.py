@@ -6,12 +6,11 @@ agrees that an address is free is asked while the offer is on its way (``conflic
 
 from ipaddress import IPv4Address, IPv4Network
 
-from provisioner.dhcp.decision import Case, Cause, Decision, granted, refused, requested, silent
-from provisioner.dhcp.leases import OFFERED_FOR, QUARANTINED_FOR, SECOND, Effect, Lease, LeaseState, Put, Sight
+from provisioner.dhcp.decision import Case, Cause, Decision, granted, refused, requested, seen, silent
+from provisioner.dhcp.leases import OFFERED_FOR, QUARANTINED_FOR, SECOND, Effect, Lease, LeaseState, Put
 from provisioner.dhcp.options import MessageType
 from provisioner.dhcp.packet import NOWHERE
-from provisioner.domain.events import Kind, Sighting
-from provisioner.domain.firmware import Firmware
+from provisioner.domain.events import Kind
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.subnet import UnknownPolicy
 
@@ -20,7 +19,7 @@ def answer(case: Case, inventory: Inventory, now: int, unicast: bool) -> Decisio
     """Decide for a client that nothing is reserved for in this subnet. ``now``: UTC microseconds."""
     kind = case.question.type
     if case.subnet.unknown is UnknownPolicy.IGNORE:
-        return silent(case, f"ignored: {case.plan.reason}{_remedy(case)}", Cause.UNLISTED, effects=_seen(case, now))
+        return silent(case, f"ignored: {case.plan.reason}{_remedy(case)}", Cause.UNLISTED, effects=seen(case, now))
     if case.is_for_another_server:
         return _took_another(case, now)
     if kind is MessageType.INFORM:
@@ -30,7 +29,7 @@ def answer(case: Case, inventory: Inventory, now: int, unicast: bool) -> Decisio
             f"ignored: {case.plan.reason}, but the subnet has no pool; "
             f"`provisioner subnet set {case.subnet.prefix} --pool FIRST-LAST` gives it one{_remedy(case)}"
         )
-        return silent(case, why, Cause.NO_POOL, effects=_seen(case, now))
+        return silent(case, why, Cause.NO_POOL, effects=seen(case, now))
     match kind:
         case MessageType.DISCOVER:
             return _discover(case, inventory, now)
@@ -58,7 +57,7 @@ def _discover(case: Case, inventory: Inventory, now: int) -> Decision:
             f"asked for an address; not offered, too many new clients start on {case.context.interface} at once; "
             "it is served when it asks again"
         )
-        return silent(case, why, Cause.TOO_MANY_NEW, effects=_seen(case, now))
+        return silent(case, why, Cause.TOO_MANY_NEW, effects=seen(case, now))
     wanted = case.question.requested
     if wanted is not None and _available(case, inventory, wanted, now):
         return _offer(case, wanted, "which it asked for", now)
@@ -68,14 +67,14 @@ def _discover(case: Case, inventory: Inventory, now: int) -> Decision:
             f"asked for an address; the pool of {case.subnet.prefix} is used up; "
             f"`provisioner subnet set {case.subnet.prefix} --pool …` with more addresses, or a shorter lease"
         )
-        return silent(case, why, Cause.POOL_EMPTY, effects=_seen(case, now))
+        return silent(case, why, Cause.POOL_EMPTY, effects=seen(case, now))
     return _offer(case, chosen, "from the pool", now)
 
 
 def _offer(case: Case, address: IPv4Address, whence: str, now: int) -> Decision:
     held = Put(Lease(address, case.question.mac, LeaseState.OFFERED, now + OFFERED_FOR), durable=False)
     done = f"asked for an address; offered {address} {whence}"
-    return granted(case, MessageType.OFFER, address, done, (held, *_seen(case, now)))
+    return granted(case, MessageType.OFFER, address, done, (held, *seen(case, now)))
 
 
 def _request(case: Case, inventory: Inventory, now: int, unicast: bool) -> Decision:  # noqa: PLR0911 - a table
@@ -97,7 +96,7 @@ def _request(case: Case, inventory: Inventory, now: int, unicast: bool) -> Decis
     if coming_back and leases.of(question.mac, case.subnet) is None:
         # RFC 2131 §4.3.2: with no record of the client the server must stay silent; another one may know it.
         return silent(
-            case, f"{done}, but nothing is known of such a lease", Cause.NO_LEASE, effects=_seen(case, now)
+            case, f"{done}, but nothing is known of such a lease", Cause.NO_LEASE, effects=seen(case, now)
         )
     if not coming_back and _available(case, inventory, wanted, now):
         # The lease file was lost, or the offer forgotten in a restart: nobody else has it, so it is given again.
@@ -187,16 +186,6 @@ def _why_not(case: Case, inventory: Inventory, address: IPv4Address) -> str:
     if _taken(case, inventory, address):
         return "kept for something else"
     return "somebody else's" if lease is not None else "in no pool"
-
-
-def _seen(case: Case, now: int) -> tuple[Effect, ...]:
-    if case.machine is not None:
-        return ()
-    question = case.question
-    what = f"{question.client}" + (f" {question.firmware}" if question.firmware is not Firmware.UNKNOWN else "")
-    where = f"{case.context.interface}" + (f" by relay {question.packet.giaddr}" if question.link else "")
-    port = f", port {question.switch_port}" if question.switch_port else ""
-    return (Sight(Sighting(question.mac, "dhcp", now, f"{what} on {where}{port}")),)
 
 
 def _remedy(case: Case) -> str:

@@ -7,7 +7,7 @@ drops a proxy's offer that carries option 43, so UEFI gets none. iPXE and HTTP b
 from dataclasses import replace
 
 from provisioner.dhcp import reply as replies
-from provisioner.dhcp.decision import Case, Cause, Decision, firmware_of, phase_of, silent
+from provisioner.dhcp.decision import Case, Cause, Decision, firmware_of, phase_of, seen, silent
 from provisioner.dhcp.netboot import boot_file
 from provisioner.dhcp.options import MessageType
 from provisioner.dhcp.question import Client
@@ -17,7 +17,7 @@ from provisioner.domain.firmware import Firmware
 _ASKS_AGAIN = "on port 4011, where this client asks next"
 
 
-def offer(case: Case) -> Decision:
+def offer(case: Case, now: int) -> Decision:
     """What is said on port 67: boot information to a netboot client that looks for servers, nothing else."""
     question = case.question
     if question.client is Client.SYSTEM:
@@ -27,11 +27,12 @@ def offer(case: Case) -> Decision:
         return silent(case, f"{question.type.name} is for the server that gives addresses", Cause.OTHER_SERVER)
     boot, why = _boot(case)
     if boot is None:
-        return silent(case, f"ignored: {why}", Cause.UNLISTED if case.machine is None else Cause.NO_ADDRESS)
+        cause = Cause.UNLISTED if case.machine is None else Cause.NO_ADDRESS
+        return silent(case, f"ignored: {why}", cause, effects=seen(case, now))
     later = question.client is Client.PXE and question.firmware is not Firmware.BIOS
     reply, note = replies.proxy_offer(question, case.server_id, None if later else boot, boot.server)
     said = f"looked for a boot server; told {_ASKS_AGAIN}" if later else f"looked for a boot server; {why}"
-    return _decided(case, reply, f"{said}{note}", Kind.DHCP_OFFER)
+    return replace(_decided(case, reply, f"{said}{note}", Kind.DHCP_OFFER), effects=seen(case, now))
 
 
 def boot_server(case: Case, port: int) -> Decision:

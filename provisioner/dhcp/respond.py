@@ -63,7 +63,7 @@ def handle(  # noqa: PLR0911 - a table
     if boot_port is not None:
         return proxy.boot_server(case, boot_port)
     if context.mode is Mode.PROXY:
-        return proxy.offer(case)
+        return proxy.offer(case, now)
     if machine is None or (case.address is None and _pooled(machine, case)):
         return dynamic.answer(case, inventory, now, unicast)
     if case.is_for_another_server:

@@ -42,7 +42,7 @@ def plan_boot(machine: Machine | None, subnet: Subnet | None, now: int) -> BootP
         case State.QUARANTINED:
             return BootPlan(Action.EXPLAIN, machine.state_reason)
         case State.NEW:
-            return _plan_unknown(subnet, listed=True)
+            return _plan_unknown(subnet, listed=True) if machine.approved else _plan_waiting(machine)
         case State.ARMED | State.INSTALLING if install is not None:
             if presumed_installed(machine):
                 return BootPlan(Action.DISK, f"{UNREPORTED}: boots its own disk")
@@ -72,6 +72,11 @@ def _plan_unknown(subnet: Subnet | None, *, listed: bool = False) -> BootPlan:
             return BootPlan(Action.ADDRESS_ONLY, f"{who}; subnet {subnet.prefix} gives an address only")
         case UnknownPolicy.ENROL | UnknownPolicy.APPROVE:
             return BootPlan(Action.DISCOVER, f"{who}; subnet {subnet.prefix} discovers hardware")
+
+
+def _plan_waiting(machine: Machine) -> BootPlan:
+    fix = f"`provisioner machine approve {machine.name}` takes it in"
+    return BootPlan(Action.DISCOVER, f"listed as {machine.name}, waits for approval; {fix}")
 
 
 def _plan_failed(machine: Machine, why: str = "") -> BootPlan:

@@ -76,3 +76,9 @@ class Sighting:
     """dhcp, bmc, vendor or discovery."""
     at: int
     detail: str = ""
+    enrol: str = ""
+    """``enrol`` or ``approve`` where the subnet's policy lists such a machine; empty: it is only noted."""
+    firmware: str = ""
+    """As the machine said; empty if it did not."""
+    switch_port: str = ""
+    """As its relay named it; empty if none did."""

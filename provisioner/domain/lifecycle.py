@@ -51,17 +51,34 @@ def missing_for_ready(machine: Machine) -> list[str]:
             ("a MAC", machine.macs),
             ("a role", machine.slot.role),
             ("an address", machine.ip),
+            ("an operator's approval", machine.approved),
         )
         if not there
     ]
+
+
+def approved(machine: Machine, now: int) -> Machine:
+    """The operator takes a machine in that came by itself."""
+    if machine.approved:
+        raise IllegalTransition(
+            f"machine {machine.name} needs no approval",
+            f"it is {machine.state} already",
+        )
+    taken = replace(machine, approved=True)
+    if machine.state is not State.NEW:
+        return taken
+    missing = missing_for_ready(taken)
+    if not missing:
+        return _moved(taken, State.READY, "approved by the operator; has a role and an address", now)
+    return _moved(taken, State.NEW, f"approved by the operator; lacks {' and '.join(missing)}", now)
 
 
 def armed(machine: Machine, install: Install, now: int) -> Machine:
     """The next netboot installs. Arming an armed machine replaces what was compiled."""
     if machine.state not in (*ARMABLE, State.ARMED):
         hint = {
-            State.NEW: f"it lacks {' and '.join(missing_for_ready(machine)) or 'approval'}: "
-            f"`provisioner machine set {machine.name} --role R --ip A`",
+            State.NEW: f"it lacks {' and '.join(missing_for_ready(machine))}: `provisioner machine "
+            f"{'set' if machine.approved else 'approve'} {machine.name} --role R --ip A`",
             State.INSTALLING: "an install is under way: wait, or `provisioner machine release` it first",
             State.QUARANTINED: "accept or correct its identity first",
             State.RETIRED: "restore it first",

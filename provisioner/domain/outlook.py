@@ -40,9 +40,9 @@ def expected(machine: Machine, around: Surroundings, now: int) -> Expected:  # n
     name = machine.name
     match machine.state:
         case State.NEW:
-            return Expected(
-                "a role and an address", True, fix=f"provisioner machine set {name} --role ROLE --ip ADDRESS"
-            )
+            verb, lacks = ("set", "") if machine.approved else ("approve", "an operator's approval, ")
+            fix = f"provisioner machine {verb} {name} --role ROLE --ip ADDRESS"
+            return Expected(f"{lacks}a role and an address", True, fix=fix)
         case State.READY:
             return Expected("nothing; it boots its own disk until it is armed")
         case State.FAILED:

@@ -47,6 +47,10 @@ class Repository(Protocol[T]):
 class MachineRepository(Repository[Machine], Protocol):
     """Machines with slot, interfaces, addresses and latest install."""
 
+    def newcomers(self) -> int:
+        """How many machines came by themselves (DHCP) and are still ``new``."""
+        ...
+
     def put_progress(self, machine: Machine) -> None:
         """Store state, phase and install counters only: the version (ETag) stays."""
         ...
@@ -212,6 +216,10 @@ class Compiler(Protocol):
     """Renders and validates everything a machine will be told. Raises Refused with file, line and key."""
 
     def compile(self, machine: Machine, inventory: Inventory) -> "CompiledInstall": ...
+
+    def discovery(self) -> bytes | None:
+        """The boot script for machines that are only looked at; None: no role is made for that."""
+        ...
 
 
 class CompiledInstall(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from uuid import UUID
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from provisioner.domain.errors import Conflict, InvalidValue, NotFound
 from provisioner.domain.inventory import slot_order
@@ -93,6 +93,11 @@ class MachineRows:
         self._run(delete(tables.machines).where(tables.machines.c.id == item_id))
         self._run(delete(tables.slots).where(tables.slots.c.id == machine.slot.id))
         self._session.record("remove", KIND, item_id, machine.name, {})
+
+    def newcomers(self) -> int:
+        m, i = tables.machines, tables.interfaces
+        query = select(func.count(m.c.id.distinct())).select_from(m.join(i))
+        return int(self._run(query.where(m.c.state == "new", i.c.source == "dhcp")).scalar_one())
 
     def put_progress(self, machine: Machine) -> None:
         m, i = tables.machines, tables.installs

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import structlog
 
+from provisioner.actions import newcomers
 from provisioner.domain import lifecycle
 from provisioner.domain.errors import StoreUnavailable
 from provisioner.domain.events import Event, Kind, Sighting
@@ -151,6 +152,7 @@ class EventWriter:
             try:
                 with self._store.transaction(self._service) as tx:
                     tx.see(sightings)
+                    newcomers.list_seen(tx, sightings)
                     if dropped:
                         tx.events.add(self._about_dropped(dropped))
                     self._add(tx, batch)

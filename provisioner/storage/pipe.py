@@ -30,6 +30,8 @@ _GIVE_UP_SECONDS = 0.5
 _BUFFER = 4 << 20
 _END = b""
 _Row = tuple[Any, ...]
+_SIGHTING = ("source", "at", "detail", "enrol", "firmware", "switch_port")
+"""A sighting's fields after its MAC; an event has another number of them."""
 
 
 def pipe() -> tuple[socket.socket, socket.socket]:
@@ -73,7 +75,7 @@ class PipeObserver:
         )
 
     def sight(self, sighting: Sighting) -> None:
-        self._put((bytes(sighting.mac), sighting.source, sighting.at, sighting.detail))
+        self._put((bytes(sighting.mac), *(getattr(sighting, name) for name in _SIGHTING)))
 
     def close(self) -> None:
         """Hand over what waits. The other end writes it, and ends."""
@@ -146,9 +148,8 @@ def write_from(end: socket.socket, observer: Observer) -> None:
         while (message := end.recv(_LARGEST)) != _END:
             # Only our own process holds the other end: what it marshals is trusted.
             for row in marshal.loads(message):  # noqa: S302
-                if len(row) == 4:
-                    mac, source, at, detail = row
-                    observer.sight(Sighting(Mac(mac), source, at, detail))
+                if len(row) == 1 + len(_SIGHTING):
+                    observer.sight(Sighting(Mac(row[0]), *row[1:]))
                 else:
                     observer.observe(_event(row))
 

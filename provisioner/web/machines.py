@@ -17,11 +17,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from provisioner.actions import deliver, record_report
+from provisioner.actions import deliver, newcomers, record_report
 from provisioner.actions.front import Front
 from provisioner.actions.happening import What
 from provisioner.actions.record_report import LOG_BYTES, Said
-from provisioner.boot.script import script_for
+from provisioner.boot.script import explain_script, script_for
+from provisioner.domain.boot import Action
 from provisioner.domain.errors import InvalidValue, NotAdmitted, NotFound, Refused, StoreUnavailable
 from provisioner.domain.machine import PHASES, IPAddress, Phase
 from provisioner.domain.tokens import fill
@@ -40,6 +41,7 @@ def create_machines_app(parts: Parts) -> Starlette:
     return Starlette(
         routes=[
             Route("/boot.ipxe", door.boot_script),
+            Route("/discovered", door.discovered),
             Route(f"{token}/progress", door.report(What.PROGRESS), methods=["POST"]),
             Route(f"{token}/log", door.report(What.LOG), methods=["POST"]),
             Route(f"{token}/complete", door.report(What.COMPLETE), methods=["POST"]),
@@ -87,6 +89,23 @@ class _Door:
         if answer.script is not None:
             return _text(answer.script)
         return _text(fill(script_for(answer.plan), install_token="", machine_token="", server=who.server))
+
+    def discovered(self, request: Request) -> Response:
+        """What a newcomer's loader tells; the answer is what it boots next."""
+        who = self._asker(request)
+        hardware = newcomers.told(request.query_params)
+        machine, plan = newcomers.describe_newcomer(self._front, hardware, who.source, who.now)
+        script, reason = None, plan.reason
+        if plan.action is Action.DISCOVER and machine.approved:
+            reason += f"; it is listed as {machine.name}"
+            try:
+                script = self._parts.compiler.discovery()
+                reason += ", and no role `discover` is there to look closer"
+            except Refused as refusal:
+                reason += f", but role `discover` cannot be booted: {refusal}"
+        if script is None:
+            script = explain_script(reason).encode()
+        return _text(fill(script, install_token="", machine_token="", server=who.server))
 
     def file(self, request: Request) -> Response:
         who = self._asker(request)

@@ -63,6 +63,7 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
     api.add("POST", "/machines/{ref}/release", machines.release)
     api.add("POST", "/machines/{ref}/retire", machines.retire)
     api.add("POST", "/machines/{ref}/restore", machines.restore)
+    api.add("POST", "/machines/{ref}/approve", machines.approve)
     api.add("POST", "/machines/{ref}/accept", machines.accept)
     api.add("POST", "/machines/{ref}/install", machines.install, 202)
     api.add("POST", "/machines/{ref}/power", machines.power, 202)

@@ -257,3 +257,18 @@ def test_the_operator_may_allow_foreign_data_to_be_lost_for_one_install(shipped:
     assert allowed.wipe
     ended = shipped.compile(replace(one, install=replace(install, outcome="complete")), rack)
     assert b"wipe=never" in ended.files["install.sh"], "an earlier permission is not one for now"
+
+
+def test_the_role_that_discovers_boots_its_image_and_nothing_of_an_install(tmp_path: Path) -> None:
+    made = compiler(tmp_path)
+    assert made.discovery() is None
+    (tmp_path / "discover").mkdir()
+    role = tmp_path / "discover" / "role.yaml"
+    role.write_text("description: Looks\nimage: flatcar\nformat: none\nkernel_arguments: [console=ttyS0]\n")
+    script = (made.discovery() or b"").decode()
+    assert "kernel http://@@SERVER@@:8081/images/flatcar/3815.2.0/flatcar_production_pxe.vmlinuz " in script
+    assert "provisioner.url=http://@@SERVER@@ console=ttyS0 || goto failed" in script
+    assert "TOKEN" not in script
+    role.write_text("description: Looks\nimage: flatcar\nformat: cloud-config\n")
+    with pytest.raises(Refused, match=r"write `format: none` in its role\.yaml"):
+        made.discovery()

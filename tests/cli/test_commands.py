@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.actions import newcomers
 from provisioner.cli.app import app
+from provisioner.domain.events import Sighting
+from provisioner.domain.mac import Mac
+from provisioner.settings import Settings
+from provisioner.wiring import House
 from tests.cli.conftest import Run
 
 CSV = "name,mac,ip,role,rack,unit,bmc,labels\nnode-01,52:54:00:00:00:01,10.12.1.11,simple,r1,1,,site=zh\n"
@@ -87,6 +92,21 @@ def test_an_option_that_cannot_be_sent_is_refused(run: Run, words: list[str], sa
     refused = run(*words)
     assert refused.code == 1
     assert said in refused.err.replace("\n", " ")
+
+
+def test_a_machine_that_came_by_itself_is_approved_with_role_and_address(run: Run, tmp_path: Path) -> None:
+    run("subnet", "add", "10.12.1.0/24", "--unknown", "approve")
+    sighting = Sighting(Mac.parse("52:54:00:aa:00:01"), "dhcp", 1, "PXE on eth1", "approve")
+    with House.open(Settings(data_dir=tmp_path / "data")) as house, house.store.transaction("packets") as tx:
+        newcomers.list_seen(tx, [sighting])
+    name = "server-525400aa0001"
+    assert run("machine", "show", name, "--json").json["approved"] is False
+    refused = run("machine", "approve", name, "--role", "nothing")
+    assert (refused.code, "role 'nothing' does not exist" in refused.err) == (1, True)
+    done = run("machine", "approve", name, "--name", "node-30", "--role", "simple", "--ip", "10.12.1.30")
+    assert (done.code, done.out) == (0, "node-30: ready, has a role and an address\n")
+    again = run("machine", "approve", "node-30")
+    assert (again.code, again.err) == (1, "provisioner: machine node-30 needs no approval; it is ready already\n")
 
 
 def test_import_and_export_round_trip_through_files(run: Run, tmp_path: Path) -> None:

@@ -134,6 +134,12 @@ ANSWERS = {"debian": "preseed.cfg", "talos": "talos.yaml"}
 
 
 class Compiler:
+    looks: bytes | None = b"#!ipxe\nkernel http://@@SERVER@@:8081/look\nboot\n"
+    """What machines that came by themselves boot; None: nothing."""
+
+    def discovery(self) -> bytes | None:
+        return self.looks
+
     def compile(self, machine: Machine, inventory: Inventory) -> Compiled:
         if machine.ip is None:
             raise Refused(f"machine {machine.name} has no address", "give it one")

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from provisioner.actions import accounts
+from provisioner.actions import accounts, newcomers
+from provisioner.domain.events import Sighting
+from provisioner.domain.mac import Mac
 from provisioner.web.people import create_people_app
 from tests.web.appliance import IP, MAC, OTHER_IP, OTHER_MAC, Appliance, make_appliance
 
@@ -63,6 +65,16 @@ def test_a_machines_life(appliance: Appliance, api: TestClient) -> None:
     assert api.delete(location, headers={"If-Match": '"1"'}).status_code == 412
     assert api.delete(location).status_code == 204
     assert problem(api.get(location), 404)["type"] == "urn:provisioner:problem:not-found"
+
+
+def test_a_machine_that_came_by_itself_is_approved(appliance: Appliance, api: TestClient) -> None:
+    sighting = Sighting(Mac.parse(MAC), "dhcp", 1, "PXE on eth1", "approve")
+    with appliance.store.transaction("packets") as tx:
+        newcomers.list_seen(tx, [sighting])
+    shown = api.get(f"{API}/machines/{MAC}").json()
+    assert (shown["approved"], shown["state"]) == (False, "new")
+    assert api.post(f"{API}/machines/{MAC}/approve").json()["approved"] is True
+    assert "needs no approval" in problem(api.post(f"{API}/machines/{MAC}/approve"), 409)["detail"]
 
 
 def test_refusals_name_field_value_holder_and_remedy(appliance: Appliance, api: TestClient) -> None:

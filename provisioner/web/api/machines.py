@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from provisioner.actions import arm, enrol, power
+from provisioner.actions import arm, enrol, newcomers, power
 from provisioner.domain.events import Kind
 from provisioner.domain.machine import Install, Machine, State
 from provisioner.domain.option_set import show_options
@@ -85,6 +85,7 @@ class MachineOut(BaseModel):
     serial: str
     uuid: str | None
     firmware: str
+    approved: bool
     bmc_id: str | None
     version: int
     install: InstallOut | None
@@ -243,6 +244,10 @@ class Machines:
         """Say that a quarantined machine's identity is right."""
         return self._stored(arm.accept(self._parts.store, ref, **self._who(request)), response)
 
+    def approve(self, ref: str, request: Request, response: Response) -> MachineDetail:
+        """Take in a machine that came by itself."""
+        return self._stored(newcomers.approve(self._parts.store, ref, **self._who(request)), response)
+
     def install(self, ref: str, request: Request, response: Response, wishes: ArmWishes | None = None) -> JobOut:
         """Arm, then power-cycle to the network."""
         wishes = wishes or ArmWishes()
@@ -338,6 +343,7 @@ def _values(machine: Machine) -> dict[str, Any]:
         "serial": machine.serial,
         "uuid": str(machine.uuid) if machine.uuid else None,
         "firmware": machine.firmware,
+        "approved": machine.approved,
         "bmc_id": str(machine.bmc_id) if machine.bmc_id else None,
         "version": machine.version,
         "install": _install(machine.install) if machine.install else None,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from provisioner.actions import arm, power
+from provisioner.actions import arm, newcomers, power
 from provisioner.domain.errors import InvalidValue, Refused, StoreUnavailable
 from provisioner.domain.machine import Machine, State
 from provisioner.web.parts import Parts
@@ -22,6 +22,8 @@ class Act:
     states: tuple[State, ...]
     loses: str = ""
     needs_bmc: bool = False
+    newcomers: bool = False
+    """Only for machines that came by themselves and wait for approval."""
     wipes: bool = False
     """Offers to install over foreign data."""
 
@@ -34,6 +36,7 @@ ACTS: tuple[Act, ...] = (
         f"It is armed and power-cycled. {_STOPS} All on its install disk is lost.", needs_bmc=True, wipes=True),
     Act("arm", "Arm", (State.READY, *_HOLDS), _LOSES_DISK, wipes=True),
     Act("disarm", "Disarm", (State.ARMED,)),
+    Act("approve", "Approve", (State.NEW,), newcomers=True),
     Act("accept", "Accept its identity", (State.QUARANTINED,)),
     Act("restore", "Restore", (State.RETIRED,)),
     Act("on", "Power on", _ANY, needs_bmc=True),
@@ -51,7 +54,11 @@ _BY_NAME = {act.do: act for act in ACTS}
 def acts_for(machine: Machine) -> tuple[Act, ...]:
     """The buttons for this machine as it is."""
     return tuple(
-        act for act in ACTS if machine.state in act.states and (machine.bmc_id is not None or not act.needs_bmc)
+        act
+        for act in ACTS
+        if machine.state in act.states
+        and (machine.bmc_id is not None or not act.needs_bmc)
+        and (not machine.approved or not act.newcomers)
     )
 
 
@@ -133,5 +140,6 @@ def _steps(parts: Parts, do: str, *, wipe: bool, actor: str) -> Callable[[str], 
         "retire": arm.retire,
         "restore": arm.restore,
         "accept": arm.accept,
+        "approve": newcomers.approve,
     }[do]
     return partial(change, parts.store, actor=actor, now=now)

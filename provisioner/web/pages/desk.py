@@ -47,7 +47,8 @@ class Drawer:
     @property
     def invites(self) -> bool:
         """Is the first button what somebody most likely came for? Not while a machine works or serves."""
-        return self.machine.state in (State.READY, State.FAILED, State.QUARANTINED, State.RETIRED)
+        waits = (State.READY, State.FAILED, State.QUARANTINED, State.RETIRED)
+        return self.machine.state in waits or not self.machine.approved
 
     @property
     def acts_key(self) -> str:

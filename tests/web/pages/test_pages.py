@@ -6,8 +6,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from provisioner.actions import accounts
-from provisioner.domain.events import Event, Kind
+from provisioner.actions import accounts, newcomers
+from provisioner.domain.events import Event, Kind, Sighting
+from provisioner.domain.mac import Mac
 from provisioner.domain.machine import Phase, State
 from provisioner.web.auth import COOKIE
 from provisioner.web.pages.board import View
@@ -129,6 +130,20 @@ def test_arming_wants_the_name_and_then_shows_on_the_timeline(office: Office) ->
     html = office.browser.get("/machines/w1").text
     assert f"by user:{NAME}" in html
     assert "armed" in html
+
+
+def test_a_newcomer_is_approved_by_a_button_that_others_do_not_have(office: Office) -> None:
+    sighting = Sighting(Mac.parse("52:54:00:aa:00:01"), "dhcp", 1, "PXE on eth1", "approve")
+    with office.appliance.store.transaction("packets") as tx:
+        newcomers.list_seen(tx, [sighting])
+    office.appliance.add("listed", "52:54:00:aa:00:02", "10.12.1.50", role="")
+    name = "server-525400aa0001"
+    form = {"csrf": csrf(office.browser.get("/").text), "do": "approve", "m": name}
+    assert 'value="approve"' in office.browser.get(f"/machines/{name}").text
+    assert 'value="approve"' not in office.browser.get("/machines/listed").text
+    assert office.browser.post("/act", data=form).status_code == 303
+    assert office.appliance.machine(name).approved
+    assert 'value="approve"' not in office.browser.get(f"/machines/{name}").text
 
 
 def test_disarming_loses_nothing_and_asks_nothing(office: Office) -> None:
