@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address
+from typing import NamedTuple
 from uuid import UUID
 
 from provisioner.dhcp import reply as replies
@@ -87,8 +88,7 @@ class Context:
     """The pools' addresses; decisions read it, the server changes it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What to send, what to remember, and the sentence for the timeline."""
 
     reply: Reply | None
@@ -105,8 +105,7 @@ class Decision:
     """Where a relay says that the client is plugged in."""
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """A question in a subnet of ours, with everything that its answer depends on."""
 
     question: Question

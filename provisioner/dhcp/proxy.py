@@ -4,7 +4,6 @@ BIOS ROMs take the boot file from the offer if option 43 says so. UEFI's PXE ask
 drops a proxy's offer that carries option 43, so UEFI gets none. iPXE and HTTP boot take the URL from the offer.
 """
 
-from dataclasses import replace
 
 from provisioner.dhcp import reply as replies
 from provisioner.dhcp.decision import Case, Cause, Decision, firmware_of, phase_of, seen, silent
@@ -50,7 +49,7 @@ def boot_server(case: Case, port: int) -> Decision:
     reply, note = replies.boot_server_ack(question, case.server_id, boot)
     if reply.via is not replies.Via.RELAY:
         # EDK2 asks from 4011 and listens there, not on 68.
-        reply = replace(reply, port=port)
+        reply = reply._replace(port=port)
     return _decided(case, reply, f"asked the boot server on port 4011; {why}{note}", Kind.DHCP_ACK)
 
 

@@ -1,9 +1,9 @@
 """What a client asks, and what kind of client asks it: read from the packet once."""
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from provisioner.dhcp.options import (
     CIRCUIT_ID,
@@ -35,8 +35,7 @@ class Client(StrEnum):
     IPXE = "iPXE"
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """A packet with its options read."""
 
     packet: Packet

@@ -1,9 +1,9 @@
 """The reply's bytes, and where they go."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
+from typing import NamedTuple
 
 from provisioner.dhcp.options import (
     IPXE_NO_PROXY,
@@ -60,8 +60,7 @@ class Via(StrEnum):
     BROADCAST = "broadcast"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """One datagram to send."""
 
     packet: bytes
@@ -72,8 +71,7 @@ class Reply:
     """The frame's destination; only with ``Via.LINK``."""
 
 
-@dataclass(frozen=True, slots=True)
-class BootFile:
+class BootFile(NamedTuple):
     """What a netboot client is to load, and the server it is on."""
 
     name: str

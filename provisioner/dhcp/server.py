@@ -282,8 +282,7 @@ class DhcpServer:
         for lease, before in reversed(answer.undo):
             if self._book.get(lease.address) is lease:
                 self._book.take_back(lease.address, before)
-        refused = replace(
-            answer.decision,
+        refused = answer.decision._replace(
             reply=None,
             kind=Kind.DHCP_IGNORED,
             cause=Cause.NOT_DURABLE,

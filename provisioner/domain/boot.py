@@ -1,7 +1,7 @@
 """What a machine that boots from the network gets, and why. One decision for DHCP, boot script and simulate."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from provisioner.domain.firmware import Firmware
 from provisioner.domain.lifecycle import UNREPORTED, exhausted, overdue, presumed_installed
@@ -23,8 +23,7 @@ class Action(StrEnum):
     NOTHING = "nothing"
 
 
-@dataclass(frozen=True, slots=True)
-class BootPlan:
+class BootPlan(NamedTuple):
     """The answer and its reason, in words for the timeline."""
 
     action: Action

@@ -70,7 +70,7 @@ class Asker:
         chaddr = bytes(self.mac).ljust(16, b"\0")
         sent = {53: kind, **self.options, **(options or {})}
         base = Packet(1, 0x1234ABCD, chaddr, flags=self.flags, options=sent)
-        return replace(base, **fields)  # type: ignore[arg-type]
+        return base._replace(**fields)
 
     def bytes(self, kind: bytes, options: Mapping[int, bytes] | None = None, **fields: object) -> bytes:
         return encode(self.packet(kind, options, **fields), 548)

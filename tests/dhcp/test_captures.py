@@ -1,7 +1,6 @@
 """What real firmware and real clients sent, word for word, is answered so that they went on from there."""
 
 import random
-from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def test_a_real_client_is_answered(
     asked = decode(capture(f"{client}-{step}"))
     if relayed:
         options = {**asked.options, 82: b"\x01\x04ge-7"}
-        asked = replace(asked, giaddr=IPv4Address("10.98.0.250"), hops=1, options=options)
+        asked = asked._replace(giaddr=IPv4Address("10.98.0.250"), hops=1, options=options)
     decision = handle(encode(asked), HERE, CONTEXT, NOW)
     assert decision.reply is not None, decision.reason
     told = decode(decision.reply.packet)
@@ -71,7 +70,7 @@ def test_one_machine_keeps_its_address_through_three_client_ids() -> None:
     rom, loader = decode(capture("ovmf-pxe-discover")), decode(capture("snponly-discover"))
     assert rom.mac == loader.mac
     assert rom.options.get(61) != loader.options.get(61)
-    system = replace(rom, options={53: b"\x01", 61: b"\xff\x00\x00\x00\x01" + bytes(10)})
+    system = rom._replace(options={53: b"\x01", 61: b"\xff\x00\x00\x00\x01" + bytes(10)})
     given = [handle(encode(asked), HERE, CONTEXT, NOW).reply for asked in (rom, loader, system)]
     assert {decode(reply.packet).yiaddr for reply in given if reply} == {IPv4Address("10.98.0.18")}
     assert None not in given

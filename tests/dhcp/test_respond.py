@@ -452,7 +452,7 @@ def test_operators_options_are_added_and_cannot_break_the_protocol() -> None:
 
 @pytest.mark.rule("dhcp-16")
 def test_a_request_in_overloaded_fields_is_answered_without_overloading() -> None:
-    wire = bytearray(encode(replace(SYSTEM.packet(DISCOVER), options={})))
+    wire = bytearray(encode(SYSTEM.packet(DISCOVER)._replace(options={})))
     wire[240:] = b"\x34\x01\x01\xff"
     wire[108:236] = (b"\x35\x01\x01\x3d\x07\x01" + MAC + b"\xff").ljust(128, b"\0")
     decision = handle(bytes(wire), RACK, CONTEXT, NOW)
