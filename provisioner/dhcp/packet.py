@@ -112,15 +112,16 @@ def decode(data: bytes) -> Packet:
     )
 
 
-def encode(packet: Packet, pad_to: int = 300) -> bytes:
+def encode(packet: Packet, pad_to: int = 300, *, written: bytes | None = None) -> bytes:
     """The payload to send, at least ``pad_to`` bytes: relays and old clients drop less than BOOTP's 300.
+    ``written``: what ``write_options`` would make of the packet's options, where somebody has that already.
 
     Options are written in the mapping's order and never into ``file`` or ``sname``: EDK2 before 2016-05 takes an
     overloaded ``file`` for the boot file's name. Raises ValueError for a field that does not fit.
     """
     if len(packet.sname) > 63 or len(packet.file) > 127:
         raise ValueError("sname holds 63 bytes and file 127, terminator excluded")
-    parts = [
+    message = (
         _HEADER.pack(
             packet.op,
             packet.htype,
@@ -136,21 +137,31 @@ def encode(packet: Packet, pad_to: int = 300) -> bytes:
             packet.chaddr,
             packet.sname,
             packet.file,
-        ),
-        _COOKIE,
-    ]
-    for code, value in packet.options.items():
-        if not _PAD < code < _END or code == _OVERLOAD:
-            raise ValueError(f"option {code} is written by the codec itself")
-        if len(value) <= 255:
-            parts += (bytes((code, len(value))), value)
-        else:
-            # RFC 3396 §5: split at any octet, the parts follow each other.
-            for start in range(0, len(value), 255):
-                part = value[start : start + 255]
-                parts += (bytes((code, len(part))), part)
-    parts.append(b"\xff")
-    return b"".join(parts).ljust(pad_to, b"\0")
+        )
+        + _COOKIE
+        + (write_options(packet.options) if written is None else written)
+        + b"\xff"
+    )
+    return message.ljust(pad_to, b"\0")
+
+
+def write_options(options: Mapping[int, bytes]) -> bytes:
+    """The options as they go over the wire, in the mapping's order, without the END.
+
+    Raises ValueError for a code that the codec itself writes.
+    """
+    return b"".join([write_option(code, value) for code, value in options.items()])
+
+
+def write_option(code: int, value: bytes) -> bytes:
+    """One option, in parts if need be. Raises ValueError for a code that the codec itself writes."""
+    if not _PAD < code < _END or code == _OVERLOAD:
+        raise ValueError(f"option {code} is written by the codec itself")
+    if len(value) <= 255:
+        return bytes((code, len(value))) + value
+    # RFC 3396 §5: split at any octet, the parts follow each other.
+    parts = [value[start : start + 255] for start in range(0, len(value), 255)]
+    return b"".join([bytes((code, len(part))) + part for part in parts])
 
 
 def wire_size(value: bytes) -> int:

@@ -4,7 +4,6 @@ BIOS ROMs take the boot file from the offer if option 43 says so. UEFI's PXE ask
 drops a proxy's offer that carries option 43, so UEFI gets none. iPXE and HTTP boot take the URL from the offer.
 """
 
-
 from provisioner.dhcp import reply as replies
 from provisioner.dhcp.decision import Case, Cause, Decision, firmware_of, phase_of, seen, silent
 from provisioner.dhcp.netboot import boot_file

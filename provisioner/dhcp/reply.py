@@ -15,8 +15,18 @@ from provisioner.dhcp.options import (
     write_addresses,
     write_seconds,
 )
-from provisioner.dhcp.packet import BOOTREPLY, BROADCAST_FLAG, NOWHERE, Packet, encode, wire_size
+from provisioner.dhcp.packet import (
+    BOOTREPLY,
+    BROADCAST_FLAG,
+    NOWHERE,
+    Packet,
+    encode,
+    wire_size,
+    write_option,
+    write_options,
+)
 from provisioner.dhcp.question import Client, Question
+from provisioner.dhcp.written import Shelf
 from provisioner.domain.firmware import Firmware
 from provisioner.domain.mac import Mac
 from provisioner.domain.option_set import NO_OPTIONS, OptionSet, routes_of, write_route
@@ -45,6 +55,7 @@ _ESSENTIAL = frozenset(
 """Never left out for want of room."""
 _UNASKED = frozenset({Option.SUBNET_MASK, Option.ROUTERS})
 """Sent whether the client lists them in its option 55 or not: without them it has no network."""
+_SHELF = Shelf()
 _EVERYWHERE = IPv4Network("0.0.0.0/0")
 
 
@@ -89,11 +100,10 @@ def nak(question: Question, server_id: IPv4Address, why: str) -> Reply:
     _echo(question, options, Option.CLIENT_ID)
     asked = question.packet
     if asked.giaddr == NOWHERE:
-        return Reply(_payload(question, options), Via.BROADCAST, EVERYONE, CLIENT_PORT)
+        return Reply(_payload(question, write_options(options)), Via.BROADCAST, EVERYONE, CLIENT_PORT)
     # RFC 2131 §4.3.2: the relay must broadcast it, the client's address is no longer good.
-    return Reply(
-        _payload(question, options, flags=asked.flags | BROADCAST_FLAG), Via.RELAY, asked.giaddr, SERVER_PORT
-    )
+    payload = _payload(question, write_options(options), flags=asked.flags | BROADCAST_FLAG)
+    return Reply(payload, Via.RELAY, asked.giaddr, SERVER_PORT)
 
 
 def grant(
@@ -111,29 +121,53 @@ def grant(
 
     Returns the reply and what had to be left out of it, as the end of a sentence, or ''.
     """
+    own = _boot(question, boot) if boot is not None else {}
+    if host_name:
+        own[Option.HOST_NAME] = host_name.encode()
+    _echo(question, own, Option.CLIENT_ID)
+
+    def options() -> dict[int, bytes]:
+        return _ordered(question, _granted(question, kind, server_id, subnet, own, stated))
+
+    wanted = question.packet.options.get(Option.PARAMETER_REQUEST_LIST)
     informed = question.type is MessageType.INFORM
-    options = _asked_for(question, _routed({**_network(subnet, host_name), **stated}))
-    # Ours come on top: what the protocol or the boot depends on is not for operators to set.
-    options |= {Option.MESSAGE_TYPE: bytes((kind,)), Option.SERVER_ID: server_id.packed}
-    if not informed:
-        # T1 and T2 in the OFFER too: some print servers take nothing else.
-        seconds = subnet.lease_seconds
-        options[Option.LEASE_TIME] = write_seconds(seconds)
-        options[Option.RENEWAL_TIME] = write_seconds(seconds // 2)
-        options[Option.REBINDING_TIME] = write_seconds(seconds * 7 // 8)
-    if boot is not None:
-        options.update(_boot(question, boot))
-    _echo(question, options, Option.CLIENT_ID)
-    options, left_out = _fitted(question, options)
+    of_operators = tuple(stated.items()) if stated is not subnet.options else ()
+    written = _SHELF.options(subnet, (kind, informed, wanted, server_id.packed, of_operators), own, options)
+    left_out: list[int] = []
+    if len(written) > _room(question):
+        fitting, left_out = _fitted(question, options())
+        written = write_options(fitting)
     payload = _payload(
         question,
-        options,
+        written,
         ciaddr=question.ciaddr if kind is MessageType.ACK else NOWHERE,
         yiaddr=NOWHERE if informed else address,
         siaddr=boot.server if boot is not None else NOWHERE,
         file=boot.name.encode() if boot is not None else b"",
     )
     return _addressed(question, address, payload), _left_out(question, left_out)
+
+
+def _granted(
+    question: Question,
+    kind: MessageType,
+    server_id: IPv4Address,
+    subnet: Subnet,
+    own: Mapping[int, bytes],
+    stated: OptionSet,
+) -> dict[int, bytes]:
+    """Everything that the client is told. ``own``: what it alone is told; the name only if it is asked for."""
+    host_name = own.get(Option.HOST_NAME, b"")
+    options = _asked_for(question, _routed({**_network(subnet, host_name), **stated}))
+    # Ours come on top: what the protocol or the boot depends on is not for operators to set.
+    options |= {Option.MESSAGE_TYPE: bytes((kind,)), Option.SERVER_ID: server_id.packed}
+    if question.type is not MessageType.INFORM:
+        # T1 and T2 in the OFFER too: some print servers take nothing else.
+        seconds = subnet.lease_seconds
+        options[Option.LEASE_TIME] = write_seconds(seconds)
+        options[Option.RENEWAL_TIME] = write_seconds(seconds // 2)
+        options[Option.REBINDING_TIME] = write_seconds(seconds * 7 // 8)
+    return options | {code: value for code, value in own.items() if code != Option.HOST_NAME}
 
 
 def proxy_offer(
@@ -172,10 +206,10 @@ def _boot_only(
 ) -> tuple[Reply, str]:
     _echo(question, options, Option.CLIENT_UUID)
     _echo(question, options, Option.CLIENT_ID)
-    options, left_out = _fitted(question, options)
+    options, left_out = _fitted(question, _ordered(question, options))
     payload = _payload(
         question,
-        options,
+        write_options(options),
         ciaddr=NOWHERE if broadcast else question.ciaddr,
         siaddr=server,
         file=boot.name.encode() if boot is not None else b"",
@@ -226,7 +260,7 @@ def _routed(options: dict[int, bytes]) -> dict[int, bytes]:
     return options
 
 
-def _network(subnet: Subnet, host_name: str) -> dict[int, bytes]:
+def _network(subnet: Subnet, host_name: bytes) -> dict[int, bytes]:
     prefix = subnet.prefix
     if not isinstance(prefix, IPv4Network):
         raise TypeError(f"subnet {prefix} is not IPv4")
@@ -234,7 +268,7 @@ def _network(subnet: Subnet, host_name: str) -> dict[int, bytes]:
         Option.SUBNET_MASK: prefix.netmask.packed,
         Option.ROUTERS: write_addresses((subnet.gateway,)),
         Option.DNS_SERVERS: write_addresses(subnet.dns),
-        Option.HOST_NAME: host_name.encode(),
+        Option.HOST_NAME: host_name,
         Option.DOMAIN_NAME: subnet.domain.encode(),
         Option.BROADCAST_ADDRESS: prefix.broadcast_address.packed,
         Option.NTP_SERVERS: write_addresses(subnet.ntp),
@@ -273,21 +307,12 @@ def _echo(question: Question, options: dict[int, bytes], option: Option) -> None
 
 
 def _fitted(question: Question, options: dict[int, bytes]) -> tuple[dict[int, bytes], list[int]]:
-    """Options in the order in which the client wants them (its option 55), without those that find no room.
-
-    Relay agents' option 82 is counted here and appended later.
-    """
-    wanted = question.packet.options.get(Option.PARAMETER_REQUEST_LIST, b"")
-    ordered = {Option.MESSAGE_TYPE: options[Option.MESSAGE_TYPE]} | {c: options[c] for c in wanted if c in options}
-    ordered |= options
-    size = 241 + sum(map(wire_size, ordered.values()))
-    if (agent := question.packet.options.get(Option.RELAY_AGENT)) is not None:
-        size += wire_size(agent)
-    if size <= question.max_size:
-        return ordered, []
+    """Options in their order, without those that find no room."""
+    ordered = dict(options)
+    size, room = sum(map(wire_size, ordered.values())), _room(question)
     left_out = []
     for code in reversed(list(ordered)):
-        if size <= question.max_size:
+        if size <= room:
             break
         if code not in _ESSENTIAL:
             size -= wire_size(ordered.pop(code))
@@ -295,9 +320,22 @@ def _fitted(question: Question, options: dict[int, bytes]) -> tuple[dict[int, by
     return ordered, left_out
 
 
+def _ordered(question: Question, options: dict[int, bytes]) -> dict[int, bytes]:
+    """Options in the order in which the client wants them (its option 55)."""
+    wanted = question.packet.options.get(Option.PARAMETER_REQUEST_LIST, b"")
+    ordered = {Option.MESSAGE_TYPE: options[Option.MESSAGE_TYPE]} | {c: options[c] for c in wanted if c in options}
+    return ordered | options
+
+
+def _room(question: Question) -> int:
+    """Bytes for options. The header, the END and the relay agent's option, which is appended later, are in, too."""
+    agent = question.packet.options.get(Option.RELAY_AGENT)
+    return question.max_size - 241 - (wire_size(agent) if agent is not None else 0)
+
+
 def _payload(
     question: Question,
-    options: Mapping[int, bytes],
+    written: bytes,
     *,
     flags: int | None = None,
     ciaddr: IPv4Address = NOWHERE,
@@ -308,7 +346,7 @@ def _payload(
     asked = question.packet
     if (agent := asked.options.get(Option.RELAY_AGENT)) is not None:
         # RFC 3046 §2.2: echoed as it is, after everything else.
-        options = {**options, Option.RELAY_AGENT: agent}
+        written += write_option(Option.RELAY_AGENT, agent)
     return encode(
         Packet(
             BOOTREPLY,
@@ -325,6 +363,6 @@ def _payload(
             asked.giaddr,
             b"",
             file,
-            options,
-        )
+        ),
+        written=written,
     )
