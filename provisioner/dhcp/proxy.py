@@ -30,7 +30,7 @@ def offer(case: Case, now: int) -> Decision:
     later = question.client is Client.PXE and question.firmware is not Firmware.BIOS
     reply, note = replies.proxy_offer(question, case.server_id, None if later else boot, boot.server)
     said = f"looked for a boot server; told {_ASKS_AGAIN}" if later else f"looked for a boot server; {why}"
-    return replace(_decided(case, reply, f"{said}{note}", Kind.DHCP_OFFER), effects=seen(case, now))
+    return _decided(case, reply, f"{said}{note}", Kind.DHCP_OFFER)._replace(effects=seen(case, now))
 
 
 def boot_server(case: Case, port: int) -> Decision:
