@@ -39,12 +39,19 @@ UNIT_COMMANDS = (
 ENCODINGS = ("base64", "b64", "gzip", "gz", "gzip+base64", "gz+base64", "gzip+b64", "gz+b64")
 NETWORK_SUFFIXES = (".network", ".netdev", ".link")
 
-# The shape of a cloud-config. A type is STRING, BOOL, ANY (accepted whole), a one-element list for a
-# sequence, or a dict for a mapping. Keys are compared with "-" read as "_", so drop-ins and drop_ins
-# are the same key.
-STRING, BOOL, ANY = "string", "bool", "anything"
-# Sections for daemons that the lab does not have.
-IGNORED_SECTIONS = ("etcd", "etcd2", "flannel", "fleet", "locksmith", "oem", "update")
+# The shape of a cloud-config. A type is STRING, BOOL, ANY (accepted whole), SCALARS (a mapping of them), a
+# one-element list for a sequence, or a dict for a mapping. Keys are compared with "-" read as "_", so drop-ins
+# and drop_ins are the same key.
+STRING, BOOL, ANY, SCALARS = "string", "bool", "anything", "struct"
+# What a daemon's section becomes: environment of its unit, under a prefix.
+DAEMONS = {
+    "etcd": ("etcd.service", "ETCD_"),
+    "etcd2": ("etcd2.service", "ETCD_"),
+    "fleet": ("fleet.service", "FLEET_"),
+    "locksmith": ("locksmithd.service", "LOCKSMITHD_"),
+}
+# Sections for what the lab does not have.
+IGNORED_SECTIONS = ("flannel", "oem", "update")
 SHAPE = {
     "hostname": STRING,
     "manage_etc_hosts": STRING,
@@ -70,6 +77,7 @@ SHAPE = {
     ],
     "coreos": {
         **dict.fromkeys(IGNORED_SECTIONS, ANY),
+        **dict.fromkeys(DAEMONS, SCALARS),
         "units": [
             {
                 "name": STRING,
@@ -143,6 +151,9 @@ def _value(node: yaml.Node, shape: object, name: str, line: int, report: Report)
     """
     if shape is ANY:
         return {}
+    if shape is SCALARS and isinstance(node, yaml.MappingNode):
+        entries = ((_value(value, STRING, key.value, line, report), key.value) for key, value in node.value)
+        return {key.replace("-", "_"): value for value, key in entries if value is not None}
     if isinstance(shape, dict) and isinstance(node, yaml.MappingNode):
         return _mapping(node, shape, report)
     if isinstance(shape, list) and isinstance(node, yaml.SequenceNode):
@@ -328,6 +339,12 @@ def apply(config: dict, system: System) -> None:
     for section in IGNORED_SECTIONS:
         if section in coreos:
             say(f"note: coreos.{section} is accepted and ignored: the lab has no such daemon")
+    for section, (unit, prefix) in DAEMONS.items():
+        if section in coreos:
+            lines = (f'Environment="{prefix}{key.upper()}={value}"\n' for key, value in coreos[section].items())
+            drop_in = f"/run/systemd/system/{unit}.d/20-cloudinit.conf"
+            system.write(drop_in, f"[Service]\n{''.join(lines)}".encode())
+            say(f"drop-in {drop_in} written")
     if units := coreos.get("units"):
         apply_units(units, system)
 

@@ -15,7 +15,7 @@ app = typer.Typer(
 )
 Machines = Annotated[int, typer.Option(min=1, help="How many machines.")]
 Firmware = Annotated[str, typer.Option(help="bios, uefi, uefi-http, mixed or all.")]
-Role = Annotated[str, typer.Option(help="Role to install.")]
+Role = Annotated[str, typer.Option(help="Role to install; several with commas, for the machines in turn.")]
 
 
 @app.command(epilog="Example: `provisioner lab run --machines 3 --firmware mixed --role worker`")
@@ -33,6 +33,9 @@ def run(
     cloud_configs: Annotated[
         Path | None, typer.Option(help="Folder of roles to try, instead of the shipped.")
     ] = None,
+    payload: Annotated[
+        Path | None, typer.Option(help="Folder of files that the roles install, added as payload.")
+    ] = None,
 ) -> None:
     """Build a rack, let it install itself, judge it, take it down. Exit 0 only if every machine arrived."""
     options = LabOptions(
@@ -47,6 +50,7 @@ def run(
         power_cycle=power_cycle,
         directory=directory,
         cloud_configs=cloud_configs,
+        payload=payload,
     )
     raise typer.Exit(run_lab(options))
 

@@ -31,6 +31,10 @@ TREE = Path(provisioner.__file__).parent.parent
 IMAGE = "flatcar"
 _FIRST = 11
 """Machines' addresses start at .11; BMCs are at .201 and up."""
+CLUSTER = "lab"
+"""All machines are in it, so that roles find their peers."""
+_ENDPOINT = 100
+"""Host number of the cluster's endpoint, for roles that carry an address between them."""
 _POLL = 2.0
 """Seconds; each poll starts a command, which costs half a second of a core that the guests need."""
 _BOOT_SECONDS = 300.0
@@ -46,6 +50,7 @@ class LabOptions:
     firmware: str = "mixed"
     """bios, uefi, uefi-http, mixed: BIOS and UEFI in turn, or all: every kind in turn."""
     role: str = "simple"
+    """Several, separated by commas, go to the machines in turn."""
     install: bool = True
     """False builds rack and appliance, lists the BMCs, and leaves the rest to the operator (``lab up``)."""
     keep: bool = False
@@ -60,6 +65,8 @@ class LabOptions:
     """Kept afterwards, with logs and database; None: made, and removed at the end."""
     netboot_assets: Path = TREE / "netboot_assets"
     cloud_configs: Path | None = None
+    payload: Path | None = None
+    """Every file below it is added to the payload, under its path there."""
     honour_boot_device: bool = False
     power_cycle: bool = False
     """Power-cycle every machine that arrived once more: it has to come home from its disk, and nothing installs."""
@@ -168,9 +175,16 @@ class _Run:
     def _tell(self, image: Path) -> None:
         """All that the appliance is given."""
         prefix = str(self._rack.network.prefix)
+        endpoint = self._rack.network.prefix[_ENDPOINT]
         self._appliance.command("subnet", "add", prefix, "--gateway", str(self._rack.network.address))
         if image.is_dir():
             self._appliance.command("image", "import", str(image), "--name", IMAGE)
+        self._appliance.command("cluster", "add", CLUSTER, "--endpoint", f"https://{endpoint}:6443")
+        payload = self._options.payload
+        for file in sorted(payload.rglob("*")) if payload else ():
+            if payload and file.is_file():
+                path = file.relative_to(payload).as_posix()
+                self._appliance.command("payload", "add", str(file.absolute()), "--path", path)
         for machine in self._rack.machines:
             self._appliance.command(
                 *("bmc", "add", machine.bmc_address, "--user", machine.bmc_user, "--password-stdin"),
@@ -179,6 +193,7 @@ class _Run:
 
     def _install(self) -> int:
         say, ask = self._board.say, self._appliance.ask
+        roles = self._options.role.split(",")
         for result in ask("bmc", "harvest")["result"]:
             say(f"harvest: {result['said']}")
         plan = ask(
@@ -189,10 +204,15 @@ class _Run:
                 "--first",
                 str(self._rack.network.prefix[_FIRST]),
             ),
-            *("--name", "node-{index:02}", "--role", self._options.role),
+            *("--name", "node-{index:02}", "--role", roles[0]),
         )
         self._appliance.command("allocate", "apply", "-", data=json.dumps(plan))
         names = [row["name"] for row in plan["rows"]]
+        for at, name in enumerate(names):
+            # After all have their addresses: what is compiled for one names the others.
+            self._appliance.command(
+                *("machine", "set", name, "--cluster", CLUSTER, "--role", roles[at % len(roles)])
+            )
         if len(names) < len(self._rack.machines):
             raise Refused(
                 f"the appliance found {len(names)} of {len(self._rack.machines)} machines behind the BMCs",

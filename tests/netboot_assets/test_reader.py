@@ -120,10 +120,21 @@ def test_keys_create_the_core_user(tmp_path: Path) -> None:
     assert (root / "etc/shadow").stat().st_mode & 0o777 == 0o600
 
 
-def test_daemons_the_lab_has_not_are_noted(tmp_path: Path) -> None:
-    _, said = apply(tmp_path, "#cloud-config\ncoreos:\n  update: {reboot-strategy: off}\n  etcd2: {name: a}\n")
+def test_what_the_lab_has_not_is_noted(tmp_path: Path) -> None:
+    _, said = apply(tmp_path, "#cloud-config\ncoreos:\n  update: {reboot-strategy: off}\n  flannel: {iface: a}\n")
     notes = [line for line in said if "note:" in line]
-    assert [note.split()[2] for note in notes] == ["coreos.etcd2", "coreos.update"]
+    assert [note.split()[2] for note in notes] == ["coreos.flannel", "coreos.update"]
+
+
+def test_a_daemons_section_becomes_the_environment_of_its_unit(tmp_path: Path) -> None:
+    apply(
+        tmp_path,
+        "#cloud-config\ncoreos:\n  etcd2: {name: a, listen-peer-urls: 'http://192.0.2.1:2380', proxy: on}\n",
+    )
+    assert (tmp_path / "run/systemd/system/etcd2.service.d/20-cloudinit.conf").read_text() == (
+        '[Service]\nEnvironment="ETCD_NAME=a"\nEnvironment="ETCD_LISTEN_PEER_URLS=http://192.0.2.1:2380"\n'
+        'Environment="ETCD_PROXY=on"\n'
+    )
 
 
 @pytest.mark.parametrize(
