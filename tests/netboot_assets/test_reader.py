@@ -127,11 +127,11 @@ def test_what_the_lab_has_not_is_noted(tmp_path: Path) -> None:
 
 
 def test_a_daemons_section_becomes_the_environment_of_its_unit(tmp_path: Path) -> None:
-    apply(
+    root, _ = apply(
         tmp_path,
         "#cloud-config\ncoreos:\n  etcd2: {name: a, listen-peer-urls: 'http://192.0.2.1:2380', proxy: on}\n",
     )
-    assert (tmp_path / "run/systemd/system/etcd2.service.d/20-cloudinit.conf").read_text() == (
+    assert (root / "run/systemd/system/etcd2.service.d/20-cloudinit.conf").read_text() == (
         '[Service]\nEnvironment="ETCD_NAME=a"\nEnvironment="ETCD_LISTEN_PEER_URLS=http://192.0.2.1:2380"\n'
         'Environment="ETCD_PROXY=on"\n'
     )
