@@ -80,7 +80,7 @@ def _or_example(role: Role, images: ImageLookup, warnings: list[str]) -> ImageLo
             warnings.append(
                 f"{error.problem}; checked with an example: `provisioner image import DIR --name {name}`"
             )
-            return _ExampleImage(name, version or "example", tuple(map(_Named, _example_files(role))))
+            return _ExampleImage(name, version or "example", tuple(map(_Named, example_files(role))))
 
     return lookup
 
@@ -99,7 +99,7 @@ def _or_examples(role: Role, payload: PayloadLookup, warnings: list[str]) -> dic
     return there
 
 
-def _example_files(role: Role) -> tuple[str, ...]:
+def example_files(role: Role) -> tuple[str, ...]:
     settings = role.settings
     if named := settings.boot:
         globs = (named.kernel, *named.initrd, *((named.media,) if named.media else ()))

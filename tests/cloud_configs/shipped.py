@@ -10,9 +10,9 @@ from urllib.parse import unquote_to_bytes
 from ruamel.yaml import YAML
 
 from provisioner.boot.compile import Compiled, RoleCompiler
-from provisioner.boot.release import FAMILIES
 from provisioner.boot.render import Renderer
 from provisioner.boot.roles import RoleFolder
+from provisioner.boot.trial import example_files
 from provisioner.domain.machine import Machine
 from tests.boot.rack import SHIPPED, File, Image, inventory, machine
 
@@ -37,9 +37,10 @@ class Written(NamedTuple):
 
 
 def images(name: str, version: str | None) -> Image:
-    """An image of the family that the name belongs to."""
-    family = next((family for family in FAMILIES if name.startswith(family.name)), FAMILIES[0])
-    return Image(name, version or "1.2.3", tuple(map(File, family.example)))
+    """An image with the publisher's file names, or those that the roles which boot it name."""
+    users = (FOLDER.get(role) for role in NAMES)
+    files = {file for role in users if role.settings.image == name for file in example_files(role)}
+    return Image(name, version or "1.2.3", tuple(map(File, sorted(files))))
 
 
 def payload() -> dict[str, Entry]:
