@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 IFACE ?=
 
-.PHONY: help setup setup-test run check test test-long bench bench-delivery bench-render lint clean
+.PHONY: help setup setup-test run deb docs check test test-long bench bench-delivery bench-render lint clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -50,6 +50,9 @@ bench-render: setup-test ## Machines rendered a second, and how soon 300 that as
 
 docs: setup-test ## Write the generated references, check every link
 	@$(BIN)/python docs/build.py
+
+deb: ## Build the Debian package
+	@.setup/deb.sh
 
 clean: ## Remove what was built (not data)
 	@rm -rf .venv .cache build netboot_assets/build provisioner/web/static/vendor

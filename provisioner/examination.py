@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 
 from provisioner.boot.roles import RoleFolder
 from provisioner.boot.trial import try_role
-from provisioner.doctor import asked, checks, fetched, host
+from provisioner.doctor import asked, checks, fetched, host, network
 from provisioner.doctor.facts import Clock, Database, Facts, Fetch, ImageState, Port, RoleState, Wire
 from provisioner.doctor.findings import Finding
 from provisioner.domain.errors import NotFound, Refused, StoreUnavailable
@@ -35,14 +35,14 @@ def examine(settings: Settings, *, deep: bool = True, metrics: Path | None = Non
     facts = gather(settings)
     findings = checks.examine(facts)
     if deep:
-        serving = checks.running(facts)
+        serving = network.running(facts)
         fetches = _fetches(settings, facts) if serving else []
-        findings += checks.fetched(fetches, serving=serving)
+        findings += network.fetched(fetches, serving=serving)
         probed = [asked.ask(wire.name) for wire in facts.wires if wire.exists and wire.up]
-        findings += checks.other_dhcp(probed, facts.wires)
+        findings += network.other_dhcp(probed, facts.wires)
     elif metrics is not None:
         alone = [wire.name for wire in facts.wires if wire.dhcp == "authoritative"]
-        findings += checks.other_dhcp(host.rogues(metrics, alone), facts.wires)
+        findings += network.other_dhcp(host.rogues(metrics, alone), facts.wires)
     return findings
 
 
@@ -84,12 +84,17 @@ def _ports(settings: Settings, wires: Sequence[Wire]) -> list[Port]:
         own = str(wire.address or "")
         needed += [
             Port("udp", settings.tftp.port, own, "TFTP", "tftp.port"),
-            _listening("machines", settings.machines.listen, own, 80),
+            _listening("machines", _listen(settings.machines.listen), own, 80),
             _listening("images", settings.images.listen, own, 8081),
         ]
     if not settings.people.listen.startswith("fd:"):
         needed.append(_listening("people", settings.people.listen, "0.0.0.0", 8080))  # noqa: S104
     return list(dict.fromkeys(needed))
+
+
+def _listen(listen: str) -> str:
+    """A socket that was opened for us is looked for where it is by default."""
+    return "" if listen.startswith("fd:") else listen
 
 
 def _listening(section: str, listen: str, address: str, number: int) -> Port:
@@ -179,7 +184,7 @@ def _fetches(settings: Settings, facts: Facts) -> list[Fetch]:
             continue
         server = str(wire.address)
         done += fetched.by_tftp(server, settings.tftp.port, settings.loaders, names)
-        machines = _listening("machines", settings.machines.listen, server, 80)
+        machines = _listening("machines", _listen(settings.machines.listen), server, 80)
         bulk = _listening("images", settings.images.listen, server, 8081)
         wanted = [
             (f"http://{_host(machines)}/loaders/{name}", fetched.sha256_of(settings.loaders / name))

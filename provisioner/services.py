@@ -34,7 +34,14 @@ from provisioner.domain.ports import Observer
 from provisioner.images import server as image_server
 from provisioner.images.traffic import Traffic
 from provisioner.settings import Settings
-from provisioner.sockets import IMAGES_PORT, address_of, host_port, machine_sockets, people_socket
+from provisioner.sockets import (
+    IMAGES_PORT,
+    address_of,
+    host_port,
+    machine_sockets,
+    people_socket,
+    served_addresses,
+)
 from provisioner.storage.feed import ChangeFeed
 from provisioner.storage.journal import Journal
 from provisioner.storage.observer import EventWriter
@@ -44,6 +51,7 @@ from provisioner.web.machines import create_machines_app
 from provisioner.web.neighbours import neighbour
 from provisioner.web.parts import Parts
 from provisioner.web.people import create_people_app
+from provisioner.web.reached import reached_at
 from provisioner.wiring import House, clock
 from provisioner.writer import writer_process
 
@@ -103,6 +111,8 @@ def packets(settings: Settings, stop: threading.Event) -> None:
         virtual = VirtualFiles(feed, clock).content
         role_options = RoleOptions(house.roles)
         role_options.refresh()
+        # Before DHCP, which starts a writing thread: a refusal here must end the process.
+        tftp = TftpServer(settings.loaders, listen, feed, observer, virtual=virtual, limits=limits, now=clock)
         dhcp = DhcpServer(
             wires,
             feed,
@@ -116,7 +126,6 @@ def packets(settings: Settings, stop: threading.Event) -> None:
                 unlisted=(settings.dhcp.unlisted_per_second, settings.dhcp.unlisted_per_second * 10),
             ),
         )
-        tftp = TftpServer(settings.loaders, listen, feed, observer, virtual=virtual, limits=limits, now=clock)
         threads = [threading.Thread(target=each.run, name=name) for name, each in (("dhcp", dhcp), ("tftp", tftp))]
         alone = [served.name for served in wires if served.mode is Mode.AUTHORITATIVE]
         ours = frozenset(served.address for served in wires)
@@ -174,7 +183,7 @@ def web(settings: Settings, stop: threading.Event) -> None:
         apps: list[tuple[Any, list[socket.socket]]] = [
             (create_people_app(parts), [people_socket(settings)]),
             # One app for all wires: it remembers what it handed out, whichever wire a machine comes by.
-            (create_machines_app(parts), machine_sockets(settings)),
+            (reached_at(create_machines_app(parts), served_addresses(settings)), machine_sockets(settings)),
         ]
         asyncio.run(_serve_apps(apps, stop))
         stop.set()

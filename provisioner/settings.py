@@ -20,7 +20,12 @@ import provisioner
 from provisioner.domain.errors import Refused
 
 DEFAULT_FILE = Path("/etc/provisioner/provisioner.toml")
-_TREE = Path(provisioner.__file__).parent.parent
+_PACKAGE = Path(provisioner.__file__).parent
+
+
+def _beside(name: str) -> Path:
+    """A folder of the source tree; a wheel carries it in the package."""
+    return tree if (tree := _PACKAGE.parent / name).is_dir() else _PACKAGE / f"_{name}"
 
 
 class _Section(BaseModel):
@@ -129,8 +134,8 @@ class Settings(BaseSettings):
     tftp: TftpSettings = TftpSettings()
     dhcp: DhcpSettings = DhcpSettings()
     log: LogSettings = LogSettings()
-    cloud_configs: Path = _TREE / "cloud_configs"
-    netboot_assets: Path = _TREE / "netboot_assets"
+    cloud_configs: Path = _beside("cloud_configs")
+    netboot_assets: Path = _beside("netboot_assets")
     arm_hours: float = Field(default=24, gt=0)
     """How long an armed machine may wait for its netboot."""
 

@@ -26,9 +26,9 @@ def address_of(wire: InterfaceSettings) -> IPv4Address:
 
 
 def inherited_sockets(settings: Settings) -> Sequence[int]:
-    """Descriptors that the web service must inherit (``people.listen = "fd:N"``)."""
-    listen = settings.people.listen
-    return (int(listen.removeprefix("fd:")),) if listen.startswith("fd:") else ()
+    """Descriptors that the web service must inherit (``people.listen`` or ``machines.listen = "fd:N"``)."""
+    listens = (settings.people.listen, settings.machines.listen)
+    return tuple(int(listen.removeprefix("fd:")) for listen in listens if listen.startswith("fd:"))
 
 
 def page_url(settings: Settings) -> str:
@@ -48,16 +48,26 @@ def page_url(settings: Settings) -> str:
 def people_socket(settings: Settings) -> socket.socket:
     listen = settings.people.listen
     if listen.startswith("fd:"):
-        return socket.socket(fileno=int(listen.removeprefix("fd:")))
+        return _inherited(listen, "people.listen")
     return _listening(*host_port(listen, "0.0.0.0", 8080), "people.listen")  # noqa: S104
 
 
 def machine_sockets(settings: Settings) -> list[socket.socket]:
-    """One on each wire's own address, so that the address a machine reached is known."""
+    """One on each wire's own address, so that the address a machine reached is known. An inherited one may be
+    bound to all addresses: see ``served_addresses``."""
+    if settings.machines.listen.startswith("fd:"):
+        return [_inherited(settings.machines.listen, "machines.listen")]
     if settings.machines.listen:
         host, port = host_port(settings.machines.listen, str(address_of(settings.wires[0])), MACHINES_PORT)
         return [_listening(host, port, "machines.listen")]
     return [_listening(str(address_of(wire)), MACHINES_PORT, "machines.listen") for wire in settings.wires]
+
+
+def served_addresses(settings: Settings) -> frozenset[str] | None:
+    """Where machines may reach us: the wires' addresses when an inherited socket knows no limit, else None."""
+    if not settings.machines.listen.startswith("fd:"):
+        return None
+    return frozenset(str(address_of(wire)) for wire in settings.wires)
 
 
 def host_port(listen: str, host: str, port: int) -> tuple[str, int]:
@@ -68,6 +78,25 @@ def host_port(listen: str, host: str, port: int) -> tuple[str, int]:
     if not after.isdigit():
         raise Refused(f"listen {listen!r} has no port", "write it like 0.0.0.0:8080")
     return (before.strip("[]") or host) if colon else host, int(after)
+
+
+def _inherited(listen: str, setting: str) -> socket.socket:
+    number = listen.removeprefix("fd:")
+    try:
+        sock = socket.socket(fileno=int(number))
+        listens = bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except (OSError, ValueError) as error:
+        raise _not_inherited(setting, listen) from error
+    if not listens:
+        raise _not_inherited(setting, listen)
+    return sock
+
+
+def _not_inherited(setting: str, listen: str) -> Refused:
+    return Refused(
+        f"{setting} {listen!r} is no listening socket",
+        "it is opened by who starts this program: `systemctl start provisioner-web.socket`; or write HOST:PORT",
+    )
 
 
 def _listening(host: str, port: int, setting: str) -> socket.socket:

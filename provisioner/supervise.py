@@ -38,7 +38,8 @@ class _Child:
 
 def command(service: str, config: Path | None, interface: str | None) -> list[str]:
     """The argv that runs one service with the same settings."""
-    argv = [sys.executable, "-m", "provisioner"]
+    # -P: not what a folder called provisioner in the current one holds.
+    argv = [sys.executable, "-P", "-m", "provisioner"]
     if config:
         argv += ["--config", str(config)]
     argv += ["serve", "--only", service]

@@ -61,7 +61,7 @@ class House:
                 f"data_dir {str(settings.data_dir)!r} cannot be made ({error.strerror})",
                 "run as root, or set data_dir in --config or PROVISIONER_DATA_DIR",
             ) from error
-        keyring = Keyring.open(settings.keys)
+        keyring = _keyring(settings)
         engine = open_engine(settings.url)
         try:
             migrate(engine, lambda revision: _back_up(engine, settings, revision))
@@ -174,6 +174,16 @@ class House:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _keyring(settings: Settings) -> Keyring:
+    try:
+        return Keyring.open(settings.keys)
+    except OSError as error:
+        raise Refused(
+            f"data_dir {str(settings.data_dir)!r} cannot be used by this user ({error.strerror})",
+            "run as its owner or as root: `sudo provisioner …`, or set data_dir in --config",
+        ) from error
 
 
 def _back_up(engine: Engine, settings: Settings, revision: str) -> None:

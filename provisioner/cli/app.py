@@ -62,7 +62,7 @@ app.add_typer(db.app, name="db")
 def root(
     config: Annotated[
         Path | None,
-        typer.Option(help="Settings file; may stand before or after the command.", metavar="FILE"),
+        typer.Option(readable=False, help="Settings file; may stand before or after the command.", metavar="FILE"),
     ] = None,
 ) -> None:
     """Bare-metal provisioning: DHCP, TFTP and HTTP from one inventory."""
@@ -72,7 +72,7 @@ def root(
 def main(argv: list[str] | None = None) -> None:
     """Run a command. Exit codes: 0 done, 1 refused or failed, 2 usage, 3 partly done."""
     try:
-        app(config_first(sys.argv[1:] if argv is None else argv))
+        app(config_first(sys.argv[1:] if argv is None else argv), prog_name="provisioner")
     except (Refused, StoreUnavailable) as refusal:
         print(f"provisioner: {refusal}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -14,7 +14,7 @@ app = typer.Typer(help="Container images for offline nodes: import, list, remove
 
 @app.command("import", epilog="Example: `provisioner container import pause.tar`")
 def import_archives(
-    files: Annotated[list[Path], typer.Argument(help="Tars by `docker save`, or OCI archives.")],
+    files: Annotated[list[Path], typer.Argument(readable=False, help="Tars by `docker save`, or OCI archives.")],
     name: Annotated[str, typer.Option(help="For one image: its name, like registry.k8s.io/pause:3.9.")] = "",
 ) -> None:
     """Take container images in; machines pull them at http://APPLIANCE:8081/v2/."""

@@ -18,7 +18,9 @@ app = typer.Typer(help="Netboot images: import, fetch, list, verify, remove.", n
 
 @app.command("import", epilog="Example: `provisioner image import ./3510.2.8 --name flatcar`")
 def import_image(
-    directory: Annotated[Path, typer.Argument(help="Folder with the publisher's files, names unchanged.")],
+    directory: Annotated[
+        Path, typer.Argument(readable=False, help="Folder with the publisher's files, names unchanged.")
+    ],
     name: Annotated[str, typer.Option(help="Image name that roles refer to, like flatcar.")],
     version: Annotated[str, typer.Option(help="Default: from version.txt.")] = "",
 ) -> None:
@@ -36,7 +38,9 @@ def fetch(
     version: Annotated[str, typer.Option(help="Default: the newest.")] = "",
     name: Annotated[str, typer.Option(help="Image name that roles refer to; default: the publisher.")] = "",
     arch: Annotated[str, typer.Option(help="amd64 or arm64.")] = "amd64",
-    keyring: Annotated[Path | None, typer.Option(help="The publisher's public key; default: the setting.")] = None,
+    keyring: Annotated[
+        Path | None, typer.Option(readable=False, help="The publisher's public key; default: the setting.")
+    ] = None,
 ) -> None:
     """Fetch a release from its publisher. Listed only when signatures and digests are good; resumes."""
     with session.house() as house, _bar() as progress:

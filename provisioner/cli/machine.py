@@ -158,7 +158,7 @@ def remove(machine: Ref) -> None:
     epilog="Example: `provisioner machine import rack1.csv`; columns: name,mac,ip,role,rack,unit,bmc,labels",
 )
 def import_file(
-    file: Annotated[Path, typer.Argument(help="CSV or YAML; '-' reads CSV from standard input.")],
+    file: Annotated[Path, typer.Argument(readable=False, help="CSV or YAML; '-' reads CSV from standard input.")],
     json: Json = False,
 ) -> None:
     """Add and change machines from a file: all of it, or nothing."""

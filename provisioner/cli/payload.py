@@ -14,7 +14,7 @@ app = typer.Typer(help="Files that roles install besides the image.", no_args_is
 
 @app.command(epilog="Example: `provisioner payload add kubelet --path k8s/1.29.3/kubelet`")
 def add(
-    file: Annotated[Path, typer.Argument(help="The file.")],
+    file: Annotated[Path, typer.Argument(readable=False, help="The file.")],
     path: Annotated[str, typer.Option(help="Its path below /payload/; default: its name.")] = "",
 ) -> None:
     """Take a file in, and print the entry for role.yaml; install.sh checks the sha256 on the machine."""

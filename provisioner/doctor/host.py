@@ -48,12 +48,13 @@ def wire(name: str, stated: IPv4Address | None, dhcp: str) -> Wire:
 
 def listeners() -> tuple[Listener, ...] | None:
     """Bound UDP and listening TCP sockets of this network namespace; None without ``ss``."""
-    text = _output("ss", "-H", "-l", "-n", "-t", "-u", "-p")
+    text = _output("ss", "-H", "-l", "-n", "-t", "-u", "-p", "-e")
     return None if text is None else tuple(found for line in text.splitlines() if (found := listener(line)))
 
 
 def listener(line: str) -> Listener | None:
-    """A line of ``ss -Hlntup``."""
+    """A line of ``ss -Hlntupe``. The socket of a process that we may not look into is ours by its owner: the
+    services have a user of their own."""
     words = line.split()
     if len(words) < 5 or words[0] not in ("udp", "tcp"):
         return None
@@ -64,6 +65,8 @@ def listener(line: str) -> Listener | None:
     user = re.search(r'\(\("([^"]*)",pid=(\d+)', line)
     pid = int(user[2]) if user else 0
     ours = any(_is_ours(int(each)) for each in re.findall(r"pid=(\d+)", line))
+    if not pid and (owner := re.search(r"\buid:(\d+)", line)):
+        ours = int(owner[1]) == os.geteuid() != 0
     return Listener(words[0], address, int(port), device, user[1] if user else "", pid, ours)
 
 

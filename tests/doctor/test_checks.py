@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
 
-from provisioner.doctor import checks
+from provisioner.doctor import checks, network, stock
 from provisioner.doctor.facts import (
     Answer,
     Clock,
@@ -68,12 +68,12 @@ def told(findings: list[Finding]) -> list[tuple[str, str]]:
     ids=["well", "misspelt", "down", "no-address", "other-address", "no-carrier"],
 )
 def test_wires(wire: Wire, level: str, says: str, remedy: str) -> None:
-    assert list(checks.wires([wire])) == [Finding("wire", Level(level), says, remedy)]
+    assert list(network.wires([wire])) == [Finding("wire", Level(level), says, remedy)]
 
 
 def test_ports_name_their_holder_and_the_way_out() -> None:
     dnsmasq = Listener("udp", "0.0.0.0", 67, program="dnsmasq", pid=812)
-    (taken, free) = checks.ports([DHCP, TFTP], [dnsmasq])
+    (taken, free) = network.ports([DHCP, TFTP], [dnsmasq])
     assert taken == Finding(
         "ports",
         Level.PROBLEM,
@@ -84,20 +84,20 @@ def test_ports_name_their_holder_and_the_way_out() -> None:
 
 
 def test_a_port_that_can_move_says_how() -> None:
-    (taken,) = checks.ports([PAGE], [Listener("tcp", "*", 8080, program="java", pid=5)])
+    (taken,) = network.ports([PAGE], [Listener("tcp", "*", 8080, program="java", pid=5)])
     assert taken.remedy == "stop it: `systemctl disable --now java`, or move ours with people.listen"
 
 
 def test_a_server_on_another_device_is_not_in_the_way() -> None:
     libvirt = Listener("udp", "0.0.0.0", 67, device="virbr0", program="dnsmasq", pid=4)
-    assert told(list(checks.ports([DHCP], [libvirt]))) == [
+    assert told(list(network.ports([DHCP], [libvirt]))) == [
         ("ok", "free for the appliance, which does not run: UDP 67 (DHCP)")
     ]
 
 
 def test_a_service_that_died_alone_is_a_problem() -> None:
     ours = Listener("udp", "0.0.0.0", 67, "eth1", "python", 9, ours=True)
-    assert told(list(checks.ports([DHCP, PAGE], [ours]))) == [
+    assert told(list(network.ports([DHCP, PAGE], [ours]))) == [
         ("ok", "the appliance listens on UDP 67 (DHCP)"),
         ("problem", "the appliance runs, but nobody listens on TCP 8080 (page)"),
     ]
@@ -105,30 +105,30 @@ def test_a_service_that_died_alone_is_a_problem() -> None:
 
 def test_rights_are_asked_for_by_name_only_while_nobody_serves() -> None:
     bare = Facts(wires=(ETH1,), listeners=(), capabilities=frozenset({"cap_net_raw"}))
-    (lacking,) = checks.rights(bare)
+    (lacking,) = network.rights(bare)
     assert (
         lacking.says == "this user could not serve: it lacks CAP_NET_BIND_SERVICE to answer on ports 67, 69 and 80"
     )
     serving = replace(bare, listeners=(Listener("udp", "0.0.0.0", 67, "eth1", ours=True),))
-    assert [finding.level for finding in checks.rights(serving)] == [Level.OK]
+    assert [finding.level for finding in network.rights(serving)] == [Level.OK]
 
 
 def test_relayed_subnets_need_a_way_back() -> None:
     beyond = IPv4Network("10.13.0.0/24")
     strict = replace(ETH1, reverse_path=1)
-    assert told(list(checks.reverse_path(Facts(wires=(ETH1,), routes={beyond: ""})))) == [
+    assert told(list(network.reverse_path(Facts(wires=(ETH1,), routes={beyond: ""})))) == [
         ("problem", "there is no route to subnet 10.13.0.0/24, which is on no wire of ours")
     ]
-    (asymmetric,) = checks.reverse_path(Facts(wires=(strict,), routes={beyond: "eth0"}))
+    (asymmetric,) = network.reverse_path(Facts(wires=(strict,), routes={beyond: "eth0"}))
     assert asymmetric.level is Level.WARNING
     assert "leave by eth0, and eth1 drops what comes from it" in asymmetric.says
     assert "net.ipv4.conf.eth1.rp_filter=2" in asymmetric.remedy
-    assert [f.level for f in checks.reverse_path(Facts(wires=(strict,), routes={beyond: "eth1"}))] == [Level.OK]
+    assert [f.level for f in network.reverse_path(Facts(wires=(strict,), routes={beyond: "eth1"}))] == [Level.OK]
 
 
 def test_two_interfaces_in_one_network_are_warned_of() -> None:
     twin = Wire("eth2", addresses=(IPv4Interface("10.12.1.3/24"),))
-    (finding,) = checks.reverse_path(Facts(wires=(ETH1, twin)))
+    (finding,) = network.reverse_path(Facts(wires=(ETH1, twin)))
     assert finding.says == "eth1 and eth2 are in the same network: answers may leave by the wrong one"
 
 
@@ -136,7 +136,7 @@ def test_two_interfaces_in_one_network_are_warned_of() -> None:
     ("expected", "level"), [(500, "ok"), (600, "warning"), (1500, "problem")], ids=["fits", "cleared", "too-many"]
 )
 def test_the_neighbour_table_must_hold_all_machines(expected: int, level: str) -> None:
-    (finding,) = checks.neighbour_table(Facts(neighbours_expected=expected, neighbour_limits=(512, 1024)))
+    (finding,) = network.neighbour_table(Facts(neighbours_expected=expected, neighbour_limits=(512, 1024)))
     assert finding.level == level
     assert ("gc_thresh3" in finding.remedy) == (level != "ok")
 
@@ -148,13 +148,13 @@ def test_images_that_a_used_role_needs() -> None:
         RoleState("pinned", "debian", "12.5", used=True),
         RoleState("idle", "other"),
     )
-    found = checks.images(Facts(roles=roles, images=(ImageState("debian", "12.4"),)))
+    found = stock.images(Facts(roles=roles, images=(ImageState("debian", "12.4"),)))
     assert told(list(found)) == [
         ("problem", "image flatcar is not imported, roles simple, worker need it"),
         ("problem", "image debian 12.5 is not imported, role pinned needs it"),
     ]
     cut = ImageState("flatcar", "3", ("flatcar_production_image.bin.bz2 is truncated: 1 bytes",))
-    assert told(list(checks.images(Facts(images=(cut,))))) == [
+    assert told(list(stock.images(Facts(images=(cut,))))) == [
         ("problem", "image flatcar 3: flatcar_production_image.bin.bz2 is truncated: 1 bytes")
     ]
 
@@ -172,7 +172,7 @@ def test_images_that_a_used_role_needs() -> None:
     ids=["roomy", "narrow", "full", "no-inodes", "read-only", "absent"],
 )
 def test_disk(disk: Disk, level: str, says: str) -> None:
-    (finding,) = checks.disk(Facts(disk=disk))
+    (finding,) = stock.disk(Facts(disk=disk))
     assert finding.level == level
     assert says in finding.says
 
@@ -189,37 +189,37 @@ def test_disk(disk: Disk, level: str, says: str) -> None:
     ids=["well", "fresh", "older", "newer", "away"],
 )
 def test_database(database: Database, level: str, says: str) -> None:
-    finding = checks.database(database)
+    finding = stock.database(database)
     assert finding.level == level
     assert says in finding.says
 
 
 def test_a_clock_before_the_newest_record_is_wrong() -> None:
     then = 1_700_000_000_000_000
-    (late,) = checks.clock(Facts(clock=Clock(then, then + DAY, synchronised=True)))
+    (late,) = stock.clock(Facts(clock=Clock(then, then + DAY, synchronised=True)))
     assert late.level is Level.PROBLEM
-    (drifting,) = checks.clock(Facts(clock=Clock(then, then - DAY, synchronised=False)))
+    (drifting,) = stock.clock(Facts(clock=Clock(then, then - DAY, synchronised=False)))
     assert (drifting.level, "nothing keeps it right" in drifting.says) == (Level.WARNING, True)
-    assert [f.level for f in checks.clock(Facts(clock=Clock(then, then - DAY)))] == [Level.OK]
+    assert [f.level for f in stock.clock(Facts(clock=Clock(then, then - DAY)))] == [Level.OK]
 
 
 def test_another_dhcp_server_is_a_problem_unless_we_serve_beside_it() -> None:
     heard = [Probed("eth1", (Answer("10.12.1.9", "52:54:00:00:00:09", "10.12.1.77"), Answer("10.12.1.2")))]
-    (rogue,) = checks.other_dhcp(heard, [ETH1])
+    (rogue,) = network.other_dhcp(heard, [ETH1])
     assert rogue.level is Level.PROBLEM
     assert rogue.says == (
         "another DHCP server answers on eth1: 10.12.1.9 (MAC 52:54:00:00:00:09), it offers 10.12.1.77"
     )
     beside = replace(ETH1, dhcp="proxy")
-    assert [f.level for f in checks.other_dhcp(heard, [beside])] == [Level.OK]
-    (nobody,) = checks.other_dhcp([Probed("eth1")], [beside])
+    assert [f.level for f in network.other_dhcp(heard, [beside])] == [Level.OK]
+    (nobody,) = network.other_dhcp([Probed("eth1")], [beside])
     assert nobody.level is Level.PROBLEM
-    (unasked,) = checks.other_dhcp([Probed("eth1", failed="Operation not permitted")], [ETH1])
+    (unasked,) = network.other_dhcp([Probed("eth1", failed="Operation not permitted")], [ETH1])
     assert unasked.level is Level.UNSEEN
 
 
 def test_what_is_fetched_must_be_the_file() -> None:
-    findings = checks.fetched(
+    findings = network.fetched(
         [
             Fetch("tftp", "tftp://10.12.1.2/snponly.efi", same=True),
             Fetch("tftp", "tftp://10.12.1.2/undionly.kpxe", failed="Timed-out waiting for traffic"),

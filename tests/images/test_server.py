@@ -250,7 +250,9 @@ def test_clients_that_never_finish_their_headers_are_closed_and_hinder_nobody(tm
         assert httpx.get(f"{made.url}/payload/file", timeout=5).content == b"served"
         began = time.monotonic()
         for sock in slow[::2]:
-            sock.sendall(b"a")  # A drip of header bytes does not extend the time.
+            # A drip of header bytes does not extend the time; on a busy host it is over for some by now.
+            with contextlib.suppress(ConnectionError):
+                sock.sendall(b"a")
         for sock in slow:
             with contextlib.suppress(ConnectionResetError):
                 assert sock.recv(1000) == b""

@@ -13,7 +13,10 @@ WEB = Path(provisioner.web.__file__).parent
 SOURCES = [
     *sorted((WEB / "templates").glob("*.html")),
     *sorted((WEB / "pages").glob("*.py")),
-    *(WEB.parent / name for name in ("domain/outlook.py", "doctor/checks.py", "actions/diagnose.py")),
+    *(
+        WEB.parent / name
+        for name in ("domain/outlook.py", "doctor/network.py", "doctor/stock.py", "actions/diagnose.py")
+    ),
 ]
 
 
