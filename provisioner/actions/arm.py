@@ -28,12 +28,14 @@ def arm(
     hours: float = 24.0,
     wipe: bool = False,
     retries: int = 0,
+    by_itself: bool = False,
 ) -> Machine:
     """Compile and freeze everything this machine will be told; its next netboot installs.
 
     ``wipe`` allows foreign data on the disk to be lost, for this install only; ``retries`` lets the watchdog switch
-    its power so many times if it hangs before the installer runs. Raises Refused (nothing to
-    compile from, invalid role, a contradiction of the vendor's list), IllegalTransition, NotFound.
+    its power so many times if it hangs before the installer runs; ``by_itself``: nobody asked, it was switched on
+    (see ``discover``). Raises Refused (nothing to compile from, invalid role, contradicted by the vendor list),
+    IllegalTransition, NotFound.
     """
     with store.transaction(actor) as tx:
         machine = tx.machines.get(ref)
@@ -71,7 +73,8 @@ def arm(
             wipe=compiled.wipe,
         )
         tx.put_role_revision(RoleRevision(compiled.role, compiled.revision, compiled.role_files, now))
-        stored = tx.machines.put(replace(armed, install=install))
+        slot = replace(armed.slot, armed_itself=armed.slot.armed_itself or by_itself)
+        stored = tx.machines.put(replace(armed, install=install, slot=slot))
         record_state(tx, machine, stored, now)
         for warning in compiled.warnings:
             tx.events.add(Event(Kind.MACHINE_CHANGED, f"warning: {warning}", now, stored.id, actor=actor))

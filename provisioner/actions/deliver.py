@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
+from provisioner.actions.discover import armed_by_power_on
 from provisioner.actions.front import Front
 from provisioner.actions.happening import Happening, What
 from provisioner.domain.admission import Admission, at_its_place, may_read_install
@@ -48,6 +49,8 @@ def boot_script(front: Front, query: Mapping[str, str], source: IPAddress, serve
         with suppress(StoreUnavailable, IllegalTransition):
             done = Happening(What.COMPLETE, machine.id, machine.install.id, now, message=UNREPORTED)
             machine, _ = front.keep(done)
+    if machine is not None:
+        machine = armed_by_power_on(front, machine, source, now)
     plan = plan_boot(machine, front.snapshot.inventory.subnet_of(source), now)
     if machine is not None and machine.install is not None and plan.action is Action.INSTALL:
         _admit(front, machine, BOOT_SCRIPT, at_its_place(machine, source, front.neighbour(source)), source, now)

@@ -15,7 +15,7 @@ from provisioner.domain.errors import StoreUnavailable
 from provisioner.domain.events import Event
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import IPAddress, Machine
-from provisioner.domain.ports import Journal, Observer, SnapshotSource, Store
+from provisioner.domain.ports import Compiler, Journal, Observer, SnapshotSource, Store
 
 REMEMBERED = 20_000
 """Machines kept ahead of the snapshot: more than one appliance serves."""
@@ -39,6 +39,8 @@ class Front:
     journal: Journal
     token_key: bytes = field(repr=False)
     neighbour: Callable[[IPAddress], Mac | None]
+    compiler: Compiler
+    arm_hours: float = 24
     _ahead: "OrderedDict[UUID, _Ahead]" = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -82,6 +84,11 @@ class Front:
             return after, False
         self._remember(_Ahead(after, base, stored=True))
         return after, True
+
+    def note(self, machine: Machine) -> None:
+        """What an action of this process stored, ahead of the snapshot."""
+        base = self.snapshot.inventory.machines.get(machine.id)
+        self._remember(_Ahead(machine, base, stored=True))
 
     def _remember(self, ahead: _Ahead) -> None:
         with self._lock:

@@ -85,6 +85,13 @@ class RoleCompiler:
         self._payload = payload
         self._renderer = renderer or Renderer()
 
+    def arms_itself(self, role: str) -> bool:
+        """Does the role say ``arm: on-discovery``? A role that cannot be read does not."""
+        try:
+            return self._roles.get(role).settings.arm == "on-discovery"
+        except Refused:
+            return False
+
     def compile(self, machine: Machine, inventory: Inventory) -> Compiled:
         """Render and validate. Raises Refused: role, address, subnet or image missing, a template that fails,
         a result that is not valid (InvalidDocument: file, line, key)."""

@@ -1,6 +1,7 @@
 """``provisioner machine``: the inventory, and what is asked of machines."""
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -233,19 +234,31 @@ def approve(
 @app.command(epilog="Example: `provisioner machine disarm node-01`")
 def disarm(machines: Refs) -> None:
     """Void an armed install."""
-    with session.house() as house:
-        for ref in machines:
-            after = arming.disarm(house.store, ref, actor=session.actor(), now=session.now())
-            session.say(f"{after.name}: {after.state}")
+    _each(machines, arming.disarm)
 
 
 @app.command(epilog="Example: `provisioner machine release node-01`")
 def release(machines: Refs) -> None:
     """Give machines back: no install, no tokens; their disks are left alone."""
-    with session.house() as house:
-        for ref in machines:
-            after = arming.release(house.store, ref, actor=session.actor(), now=session.now())
-            session.say(f"{after.name}: {after.state}")
+    _each(machines, arming.release)
+
+
+@app.command(epilog="Example: `provisioner machine accept node-01`")
+def accept(machines: Refs) -> None:
+    """Say that quarantined machines are who they are: UUID and serial known so far are forgotten."""
+    _each(machines, arming.accept)
+
+
+@app.command(epilog="Example: `provisioner machine retire node-01`")
+def retire(machines: Refs) -> None:
+    """Take machines out of service: they get no answer any more."""
+    _each(machines, arming.retire)
+
+
+@app.command(epilog="Example: `provisioner machine restore node-01`")
+def restore(machines: Refs) -> None:
+    """Take retired machines back into service."""
+    _each(machines, arming.restore)
 
 
 @app.command(epilog="Example: `provisioner machine install node-01 node-02`")
@@ -324,6 +337,13 @@ def log(machine: Ref) -> None:
             f"machine {found.name} has sent no log", "it sends one at the end of an install or on failure"
         )
     session.say(str(logs[0].data.get("text", "")).rstrip())
+
+
+def _each(refs: list[str], step: Callable[..., Machine]) -> None:
+    with session.house() as house:
+        for ref in refs:
+            after = step(house.store, ref, actor=session.actor(), now=session.now())
+            session.say(f"{after.name}: {after.state}, {after.state_reason}")
 
 
 def event_dict(event: Event) -> dict[str, Any]:

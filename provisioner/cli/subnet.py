@@ -21,7 +21,15 @@ Vlan = Annotated[str | None, typer.Option(help="VLAN id.")]
 Unknown = Annotated[str | None, typer.Option(help="Unlisted machines: ignore, address, enrol or approve.")]
 Pool = Annotated[
     str | None,
-    typer.Option(help="Addresses for unlisted machines, FIRST-LAST, several separated by commas; '' for none."),
+    typer.Option(
+        "--pool", help="Addresses for unlisted machines, FIRST-LAST, several separated by commas; '' for none."
+    ),
+]
+Arm = Annotated[
+    str | None,
+    typer.Option(
+        help="on-discovery: a listed machine installs when it is first switched on, once per slot; or manual."
+    ),
 ]
 Lease = Annotated[int | None, typer.Option(help="Lease time in seconds.")]
 Options = Annotated[
@@ -57,12 +65,13 @@ def add(
     domain: Domain = None,
     vlan: Vlan = None,
     unknown: Unknown = None,
-    pool: Pool = None,
+    arm: Arm = None,
+    pools: Pool = None,
     lease_seconds: Lease = None,
-    option: Options = None,
+    options: Options = None,
 ) -> None:
     """Add a subnet."""
-    fields = _given(gateway, dns, ntp, domain, vlan, unknown, pool, lease_seconds, option)
+    fields = {name: value for name, value in locals().items() if name in subnets.FIELDS and value not in (None, [])}
     with session.house() as house:
         made = subnets.put_subnet(
             house.store, prefix, fields, actor=session.actor(), now=session.now(), create=True
@@ -81,12 +90,13 @@ def set_fields(
     domain: Domain = None,
     vlan: Vlan = None,
     unknown: Unknown = None,
-    pool: Pool = None,
+    arm: Arm = None,
+    pools: Pool = None,
     lease_seconds: Lease = None,
-    option: Options = None,
+    options: Options = None,
 ) -> None:
     """Change a subnet; fields not named stay."""
-    fields = _given(gateway, dns, ntp, domain, vlan, unknown, pool, lease_seconds, option)
+    fields = {name: value for name, value in locals().items() if name in subnets.FIELDS and value not in (None, [])}
     if not fields:
         raise Refused("nothing to change", "name a field, like --gateway 10.12.1.1")
     with session.house() as house:
@@ -104,7 +114,7 @@ def list_subnets(json: Json = False) -> None:
     if json:
         session.show_json(rows)
     else:
-        columns = ("prefix", "gateway", "dns", "domain", "vlan", "pools", "unknown", "lease_seconds")
+        columns = ("prefix", "gateway", "dns", "domain", "vlan", "pools", "unknown", "arm", "lease_seconds")
         session.show_table(columns, rows, "no subnets; `provisioner subnet add 10.12.1.0/24 --gateway 10.12.1.1`")
 
 
@@ -114,28 +124,3 @@ def remove(prefix: Prefix) -> None:
     with session.house() as house:
         subnets.remove_subnet(house.store, prefix, actor=session.actor(), now=session.now())
     session.say(f"{prefix} removed")
-
-
-def _given(
-    gateway: str | None,
-    dns: str | None,
-    ntp: str | None,
-    domain: str | None,
-    vlan: str | None,
-    unknown: str | None,
-    pool: str | None,
-    lease_seconds: int | None,
-    options: list[str] | None,
-) -> dict[str, Any]:
-    values = {
-        "gateway": gateway,
-        "dns": dns,
-        "ntp": ntp,
-        "domain": domain,
-        "vlan": vlan,
-        "unknown": unknown,
-        "pools": pool,
-        "lease_seconds": lease_seconds,
-        "options": options or None,
-    }
-    return {key: value for key, value in values.items() if value is not None}

@@ -80,8 +80,9 @@ def armed(machine: Machine, install: Install, now: int) -> Machine:
             State.NEW: f"it lacks {' and '.join(missing_for_ready(machine))}: `provisioner machine "
             f"{'set' if machine.approved else 'approve'} {machine.name} --role R --ip A`",
             State.INSTALLING: "an install is under way: wait, or `provisioner machine release` it first",
-            State.QUARANTINED: "accept or correct its identity first",
-            State.RETIRED: "restore it first",
+            State.QUARANTINED: f"its identity is in doubt ({machine.state_reason}): correct the inventory, then "
+            f"`provisioner machine accept {machine.name}`",
+            State.RETIRED: f"`provisioner machine restore {machine.name}` first",
         }[machine.state]
         raise IllegalTransition(f"machine {machine.name} is {machine.state} and cannot be armed", hint)
     return _moved(replace(machine, install=install), State.ARMED, f"armed for role {install.role}", now)

@@ -76,6 +76,8 @@ class Slot:
     """DHCP options for whatever sits here, by code and encoded; they win over the role's and the subnet's."""
     switch_port: str = ""
     """The switch port that this place is wired to, as relays name it (``sw3 17``); empty: not stated."""
+    armed_itself: bool = False
+    """What sat here was armed by being switched on; that happens once per slot."""
     version: int = 0
     """Counts edits; the ETag of the API."""
 

@@ -221,6 +221,10 @@ class Compiler(Protocol):
         """The boot script for machines that are only looked at; None: no role is made for that."""
         ...
 
+    def arms_itself(self, role: str) -> bool:
+        """Does the role say ``arm: on-discovery``? A role that cannot be read does not."""
+        ...
+
 
 class CompiledInstall(Protocol):
     """What arming freezes."""

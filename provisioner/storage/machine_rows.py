@@ -13,7 +13,19 @@ from provisioner.storage import tables
 _IDS_A_QUERY = 500
 """SQLite takes no more than some thousand parameters in one statement."""
 
-SLOT_FIELDS = ("name", "rack", "chassis", "unit", "blade", "role", "params", "cluster", "implicit", "switch_port")
+SLOT_FIELDS = (
+    "name",
+    "rack",
+    "chassis",
+    "unit",
+    "blade",
+    "role",
+    "params",
+    "cluster",
+    "implicit",
+    "switch_port",
+    "armed_itself",
+)
 HARDWARE_FIELDS = ("vendor", "model", "serial", "uuid", "firmware")
 COUNTERS = (
     "attempts",
@@ -115,6 +127,7 @@ def _slot(row: Row[Any]) -> Slot:
         params=row.slot_params,
         cluster=row.slot_cluster,
         implicit=row.slot_implicit,
+        armed_itself=row.slot_armed_itself,
         switch_port=row.slot_switch_port,
         options={int(code): bytes.fromhex(value) for code, value in row.slot_options.items()},
         version=row.slot_version,

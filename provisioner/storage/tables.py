@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     Uuid,
+    false,
     text,
     true,
 )
@@ -97,6 +98,7 @@ slots = Table(
     Column("params", JSON, nullable=False),
     Column("cluster", Words, nullable=False),
     Column("implicit", Boolean, nullable=False),
+    Column("armed_itself", Boolean, nullable=False, server_default=false()),
     Column("options", JSON, nullable=False, server_default="{}"),
     Column("switch_port", Words, nullable=False, server_default=text("''")),
     Column("version", Integer, nullable=False),

@@ -80,7 +80,14 @@ class _Door:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._front = Front(
-            parts.store, parts.snapshot, parts.observer, parts.journal, parts.token_key, parts.neighbour
+            parts.store,
+            parts.snapshot,
+            parts.observer,
+            parts.journal,
+            parts.token_key,
+            parts.neighbour,
+            parts.compiler,
+            parts.arm_hours,
         )
 
     def boot_script(self, request: Request) -> Response:

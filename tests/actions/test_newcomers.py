@@ -65,8 +65,8 @@ def query(**more: str) -> dict[str, str]:
 
 
 def front(appliance: Appliance) -> Front:
-    parts = appliance.parts
-    return Front(parts.store, parts.snapshot, parts.observer, parts.journal, parts.token_key, parts.neighbour)
+    p = appliance.parts
+    return Front(p.store, p.snapshot, p.observer, p.journal, p.token_key, p.neighbour, p.compiler)
 
 
 def test_ignored_newcomers_are_noted_and_nothing_else(appliance: Appliance) -> None:

@@ -153,7 +153,7 @@ def test_arm_disarm_and_simulate_tell_what_a_boot_would_get(run: Run, release: P
     assert "@@INSTALL_TOKEN@@" in told["boot_script"], "the token itself is never shown"
     used = run("image", "remove", "flatcar", "1.2.3")
     assert "is used by the install of node-01" in used.err
-    assert run("machine", "disarm", "node-01").out == "node-01: ready\n"
+    assert run("machine", "disarm", "node-01").out == "node-01: ready, disarmed\n"
     assert "is used by role " in run("image", "remove", "flatcar", "1.2.3").err
     assert run("image", "remove", "flatcar", "1.2.3", "--force").code == 0
     messages = [event["message"] for event in run("machine", "events", "node-01", "--json").json]

@@ -140,6 +140,9 @@ class Compiler:
     def discovery(self) -> bytes | None:
         return self.looks
 
+    def arms_itself(self, role: str) -> bool:
+        return role == "eager"
+
     def compile(self, machine: Machine, inventory: Inventory) -> Compiled:
         if machine.ip is None:
             raise Refused(f"machine {machine.name} has no address", "give it one")
