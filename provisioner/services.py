@@ -96,7 +96,7 @@ def packets(settings: Settings, stop: threading.Event) -> None:
         with suppress(PermissionError):
             os.setpriority(os.PRIO_PROCESS, 0, -5)
         house = stack.enter_context(House.open(settings, database_may_be_away=True))
-        feed = _feed(stack, house, "packets", files=False)
+        feed = _feed(stack, house, "packets", files="boot.grub")
         loaders = (
             frozenset(path.name for path in settings.loaders.iterdir())
             if settings.loaders.is_dir()
@@ -108,7 +108,7 @@ def packets(settings: Settings, stop: threading.Event) -> None:
             range(settings.tftp.first_port, settings.tftp.last_port + 1) if settings.tftp.first_port else range(0)
         )
         limits = Limits(sessions=settings.tftp.max_sessions, ports=ports, single_port=settings.tftp.single_port)
-        virtual = VirtualFiles(feed, clock).content
+        virtual = VirtualFiles(feed, clock, neighbour, house.images).content
         role_options = RoleOptions(house.roles)
         role_options.refresh()
         # Before DHCP, which starts a writing thread: a refusal here must end the process.
@@ -329,7 +329,7 @@ def _watch(house: House, feed: ChangeFeed, journal: Journal, stop: threading.Eve
             log.warning("watchdog waits for the database", error=str(error))
 
 
-def _feed(stack: ExitStack, house: House, name: str, *, files: bool) -> ChangeFeed:
+def _feed(stack: ExitStack, house: House, name: str, *, files: bool | str) -> ChangeFeed:
     feed = ChangeFeed(house.store, snapshot_file=house.settings.data_dir / f"snapshot-{name}.json", files=files)
     feed.start()
     stack.callback(feed.stop)

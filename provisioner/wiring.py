@@ -115,7 +115,8 @@ class House:
 
     @cached_property
     def compiler(self) -> RoleCompiler:
-        return RoleCompiler(self.roles, self.images.get, payload=self.payload.manifest)
+        signed = self.images.signed_by_debian
+        return RoleCompiler(self.roles, self.images.get, payload=self.payload.manifest, signed=signed)
 
     def role_names(self) -> frozenset[str]:
         return frozenset(self.roles.names())

@@ -19,6 +19,7 @@ readonly OUT
 readonly CACHE=$BUILD/cache/lab-image
 readonly STAMP=${OUT%/*}/.${OUT##*/}.stamp
 readonly BOOT_MIB=32 ROOT_MIB=192 # zeros cost time to write too; flatcar-install grows the root to its disk
+readonly SHIM=/usr/lib/shim/shimx64.efi.signed SIGNED_GRUB=/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed
 JOBS=$(nproc)
 readonly JOBS
 export TREE
@@ -31,8 +32,11 @@ die() {
 
 require_tools() {
     local tool missing=()
-    for tool in apt-get dpkg-deb depmod cpio lbzip2 mke2fs mkfs.vfat mcopy syslinux sfdisk grub-mkimage; do
+    for tool in apt-get dpkg-deb depmod cpio lbzip2 mke2fs mkfs.vfat mcopy syslinux sfdisk; do
         command -v "$tool" >/dev/null || missing+=("$tool")
+    done
+    for tool in "$SHIM" "$SIGNED_GRUB"; do
+        [[ -e $tool ]] || missing+=("$tool")
     done
     ((${#missing[@]} == 0)) || die "not installed: ${missing[*]} (see .setup/apt-lab.txt)"
     ((EUID == 0)) || die "needs root: files in the image belong to root, and chroot finishes it"
@@ -65,7 +69,7 @@ resolve() {
 quick_key() {
     {
         find "$HERE" -type f -not -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum | sed "s,$HERE/,,"
-        dpkg-query -W grub-efi-amd64-bin syslinux-common dosfstools e2fsprogs
+        dpkg-query -W shim-signed grub-efi-amd64-signed syslinux-common dosfstools e2fsprogs
         find /etc/apt /var/lib/apt/lists -type f -printf '%p %s %T@\n' | sort
     } | sha256sum | cut -d ' ' -f 1
 }
@@ -73,7 +77,7 @@ quick_key() {
 full_key() {
     {
         find "$HERE" -type f -not -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum | sed "s,$HERE/,,"
-        dpkg-query -W grub-efi-amd64-bin syslinux-common dosfstools e2fsprogs
+        dpkg-query -W shim-signed grub-efi-amd64-signed syslinux-common dosfstools e2fsprogs
         cat "$CACHE/resolved"
     } | sha256sum | cut -d ' ' -f 1
 }
@@ -239,22 +243,21 @@ pack_disk_initrd() {
 }
 
 # One image for BIOS and UEFI: an MBR whose bootable 0xEF partition holds syslinux and a GRUB side by
-# side, with one kernel for both. Only files are written, no loop device is needed.
+# side, with one signed kernel for both. Only files are written, no loop device is needed.
 pack_disk() {
     local boot=$WORK/boot.fat root=$WORK/root.ext4 disk=$WORK/disk.img first=2048
     pack_disk_initrd
-    # The config goes in as a memory disk: what -c embeds is read by GRUB's rescue parser, which has no
-    # comments and no conditions.
-    tar -C "$HERE" -cf "$WORK/memdisk.tar" disk/grub.cfg
-    grub-mkimage -O x86_64-efi -o "$WORK/bootx64.efi" -m "$WORK/memdisk.tar" -p '(memdisk)/disk' \
-        memdisk tar normal part_msdos fat search search_fs_file linux
     truncate -s "${BOOT_MIB}M" "$boot"
     mkfs.vfat -n BOOT "$boot" >/dev/null
     syslinux --install "$boot"
-    mmd -i "$boot" ::/EFI ::/EFI/BOOT
+    mmd -i "$boot" ::/EFI ::/EFI/BOOT ::/EFI/debian
     mcopy -i "$boot" "$WORK/kernel/boot/vmlinuz-$KERNEL" ::/vmlinuz
     mcopy -i "$boot" "$WORK/initrd.gz" "$HERE/disk/syslinux.cfg" ::/
-    mcopy -i "$boot" "$WORK/bootx64.efi" ::/EFI/BOOT/BOOTX64.EFI
+    # As on an installed Debian, so that the disk starts with Secure Boot on as well: shim beside Debian's signed
+    # GRUB, which looks for its config in /EFI/debian.
+    mcopy -i "$boot" "$SHIM" ::/EFI/BOOT/BOOTX64.EFI
+    mcopy -i "$boot" "$SIGNED_GRUB" ::/EFI/BOOT/grubx64.efi
+    mcopy -i "$boot" "$HERE/disk/grub.cfg" ::/EFI/debian/grub.cfg
 
     truncate -s "${ROOT_MIB}M" "$root"
     # Everything initialised here: a lazy file system would go on writing behind the first boot's back.

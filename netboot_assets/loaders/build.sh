@@ -19,12 +19,24 @@ die() {
 
 version() { dpkg-query -W -f '${Version}' "$1" 2>/dev/null || die "package $1 is not installed (see .setup/apt-runtime.txt)"; }
 
+# The version, or nothing when the package is not there.
+optional() {
+    local status version
+    read -r status version < <(dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null) || true
+    if [[ ${status:-} == installed ]]; then echo "$version"; fi
+}
+
 IPXE=$(version ipxe)
 GRUB=$(version grub-efi-amd64-bin)
 PXELINUX=$(version pxelinux)
 SYSLINUX=$(version syslinux-common)
+# Not every appliance needs these: what is installed is taken, and the manifest says what the rest would take.
+SHIM=$(optional shim-signed)
+SIGNED=$(optional grub-efi-amd64-signed)
+ARM=$(optional debian-installer-12-netboot-arm64)
+readonly ARM_FOLDER=/usr/lib/debian-installer/images/12/arm64/text/debian-installer/arm64
 KEY=$({
-    echo "$IPXE $GRUB $PXELINUX $SYSLINUX"
+    echo "$IPXE $GRUB $PXELINUX $SYSLINUX $SHIM $SIGNED $ARM"
     cat "$HERE/build.sh" "$HERE/localboot.cfg"
 } | sha256sum | cut -d ' ' -f 1)
 if [[ -e $OUT/manifest.json && $(cat "$OUT/.stamp" 2>/dev/null) == "$KEY" ]]; then
@@ -38,9 +50,9 @@ NEW=$WORK/new
 mkdir "$NEW"
 ENTRIES=()
 
-# add FILE PACKAGE VERSION FIRMWARE
+# add FILE PACKAGE VERSION FIRMWARE [NAME]
 add() {
-    local name=${1##*/}
+    local name=${5:-${1##*/}}
     if [[ $1 != "$NEW/$name" ]]; then install -m 0644 "$1" "$NEW/$name"; fi
     ENTRIES+=("$(printf '    {"name": "%s", "size": %d, "sha256": "%s", "package": "%s", "version": "%s", "firmware": "%s"}' \
         "$name" "$(stat -c %s "$NEW/$name")" "$(sha256sum "$NEW/$name" | cut -d ' ' -f 1)" "$2" "$3" "$4")")
@@ -64,9 +76,27 @@ grub-mkimage -O x86_64-efi -o "$NEW/localboot-x64.efi" -m "$WORK/memdisk.tar" -p
 chmod 0644 "$NEW/localboot-x64.efi"
 add "$NEW/localboot-x64.efi" grub-efi-amd64-bin "$GRUB" uefi-x64
 
+# Secure Boot: the firmware trusts Microsoft's signature on shim, shim trusts Debian's on GRUB, GRUB asks shim about
+# the kernel. shim looks for its next program beside itself, under the name that it was built with.
+MISSING=()
+if [[ -n $SHIM && -n $SIGNED ]]; then
+    add /usr/lib/shim/shimx64.efi.signed shim-signed "$SHIM" uefi-x64 shimx64.efi
+    add /usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed grub-efi-amd64-signed "$SIGNED" uefi-x64 grubx64.efi
+else
+    MISSING+=('    {"name": "shimx64.efi", "remedy": "apt install shim-signed grub-efi-amd64-signed, then make setup"}')
+fi
+if [[ -n $ARM ]]; then
+    add "$ARM_FOLDER/bootnetaa64.efi" debian-installer-12-netboot-arm64 "$ARM" uefi-arm64
+    add "$ARM_FOLDER/grubaa64.efi" debian-installer-12-netboot-arm64 "$ARM" uefi-arm64
+else
+    MISSING+=('    {"name": "bootnetaa64.efi", "remedy": "apt install debian-installer-12-netboot-arm64, then make setup"}')
+fi
+
 {
     printf '{\n  "files": [\n'
     printf '%s\n' "${ENTRIES[@]}" | sed '$!s/$/,/'
+    printf '  ],\n  "not_available": [\n'
+    if ((${#MISSING[@]})); then printf '%s\n' "${MISSING[@]}" | sed '$!s/$/,/'; fi
     printf '  ]\n}\n'
 } >"$NEW/manifest.json"
 echo "$KEY" >"$NEW/.stamp"

@@ -21,6 +21,10 @@ from provisioner.domain.tokens import fill, install_token, machine_token, token_
 BOOT_SCRIPT = "boot.ipxe"
 BEGINNINGS = frozenset(("install.sh", "preseed.cfg", "user-data", "talos.yaml"))
 """What an installer begins with, in one format or another: handing it out is the attempt."""
+GRUB_CONFIG = "boot.grub"
+"""The same for machines that GRUB starts; TFTP hands it out."""
+FIRST_CONFIGS = ("pxe.yml", "pxe.ign")
+"""What a live system that GRUB started asks for by its address: its boot is counted then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,28 @@ def boot_script(front: Front, query: Mapping[str, str], source: IPAddress, serve
 
     Raises InvalidValue for a MAC that is none, NotAdmitted when an install is asked for from elsewhere.
     """
+    return _begin(front, BOOT_SCRIPT, query, source, server, now)
+
+
+def first_config(
+    front: Front, part: str, query: Mapping[str, str], source: IPAddress, server: str, now: int
+) -> bytes:
+    """Answer ``/boot/pxe.yml`` and ``/boot/pxe.ign``, as ``boot_script`` does for iPXE.
+
+    Raises NotAdmitted besides when no install is due, NotFound for other names.
+    """
+    if part not in FIRST_CONFIGS:
+        raise NotFound("file", part, f"a live system asks here for {' or '.join(FIRST_CONFIGS)}")
+    answer = _begin(front, part, query, source, server, now)
+    if answer.script is None:
+        refuse(front, answer.machine, f"asked for {part}, but {answer.plan.reason}", source, now)
+    return answer.script
+
+
+def _begin(
+    front: Front, part: str, query: Mapping[str, str], source: IPAddress, server: str, now: int
+) -> BootAnswer:
+    """A boot: what it leads to, and, when it installs, that it is counted before ``part`` is handed out."""
     if not query.get("mac"):
         raise InvalidValue("mac", "", "is missing from the query", "ask for /boot.ipxe?mac=52:54:00:12:34:56")
     mac = Mac.parse(query["mac"])
@@ -53,22 +79,23 @@ def boot_script(front: Front, query: Mapping[str, str], source: IPAddress, serve
         machine = armed_by_power_on(front, machine, source, now)
     plan = plan_boot(machine, front.snapshot.inventory.subnet_of(source), now)
     if machine is not None and machine.install is not None and plan.action is Action.INSTALL:
-        _admit(front, machine, BOOT_SCRIPT, at_its_place(machine, source, front.neighbour(source)), source, now)
+        _admit(front, machine, part, at_its_place(machine, source, front.neighbour(source)), source, now)
         machine = _identified(front, machine, machine.install, query, now)
         plan = plan_boot(machine, front.snapshot.inventory.subnet_of(source), now)
     script = None
     if machine is not None and machine.install is not None and plan.action is Action.INSTALL:
         # Without a count of boots the next install.sh would pass for a retry: nothing written, nothing served.
         machine, _ = front.keep(Happening(What.BOOT_SCRIPT, machine.id, machine.install.id, now))
-        script = _filled(front, machine, BOOT_SCRIPT, server)
+        script = _filled(front, machine, part, server)
+    what = "boot script" if part == BOOT_SCRIPT else part
     front.observe(
         Event(
             Kind.SCRIPT_SERVED,
-            f"asked for its boot script; gets {plan.action} because {plan.reason}",
+            f"asked for its {what}; gets {plan.action} because {plan.reason}",
             now,
             machine_id=machine.id if machine else None,
             mac=mac,
-            phase=Phase.LOADER,
+            phase=Phase.LOADER if part == BOOT_SCRIPT else Phase.CONFIG,
             actor="machine",
             data={"source": str(source), **{k: query[k][:64] for k in ("uuid", "serial", "arch") if query.get(k)}},
         )
@@ -131,7 +158,7 @@ def refuse(front: Front, machine: Machine | None, why: str, source: IPAddress, n
 def _file(front: Front, machine: Machine, part: str, source: IPAddress, server: str, now: int) -> bytes:
     neighbour = front.neighbour(source)
     _admit(front, machine, part, may_read_install(machine, source, neighbour, now), source, now)
-    if machine.install is None or part not in machine.install.files or part == BOOT_SCRIPT:
+    if machine.install is None or part not in machine.install.files or part in (BOOT_SCRIPT, GRUB_CONFIG):
         raise NotFound("file", part, f"the role of {machine.name} has no such part")
     if part in BEGINNINGS:
 

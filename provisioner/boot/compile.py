@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from provisioner.boot import context as variables
-from provisioner.boot import ignition, release, roles, script, validate
+from provisioner.boot import grub, ignition, release, roles, script, validate
 from provisioner.boot.document import InvalidDocument, Problem
 from provisioner.boot.payload import PayloadLookup, chosen, no_payload
 from provisioner.boot.quoting import ipxe_argument
 from provisioner.boot.release import Release
 from provisioner.boot.render import Renderer
 from provisioner.boot.roles import Role, RoleFolder
+from provisioner.domain.boot import LOADER_LABEL, SHIM, by_grub
 from provisioner.domain.errors import NotFound, Refused
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import Machine
@@ -79,10 +80,14 @@ class RoleCompiler:
         images: ImageLookup,
         renderer: Renderer | None = None,
         payload: PayloadLookup = no_payload,
+        *,
+        signed: Callable[[str, str, str], bool] = lambda *_: True,
     ) -> None:
+        """``signed``: does shim take this image's, version's kernel file under Secure Boot?"""
         self._roles = role_folder
         self._images = images
         self._payload = payload
+        self._signed = signed
         self._renderer = renderer or Renderer()
 
     def arms_itself(self, role: str) -> bool:
@@ -112,6 +117,15 @@ class RoleCompiler:
         line = release.kernel_line(boot, settings.format, arguments, autologin=settings.autologin)
         parts = _valid(role, rendered)
         parts["boot.ipxe"] = script.install_script(machine.name, role.name, boot, line)
+        if settings.format in grub.FORMATS:
+            parts["boot.grub"] = grub.install_config(machine.name, role.name, boot, line)
+        elif by_grub(machine):
+            raise Refused(
+                f"machine {machine.name} is started by GRUB, which cannot start role {role.name}'s format "
+                f"{settings.format}",
+                f"give it a role with `format:` {', '.join(grub.FORMATS)}, or switch Secure Boot off and drop its "
+                f"label {LOADER_LABEL!r}",
+            )
         parts |= {f"peers/{name}": text for name, text in _peers(context).items()}
         return Compiled(
             role=role.name,
@@ -121,7 +135,7 @@ class RoleCompiler:
             on_failure=settings.on_failure,
             max_attempts=settings.max_attempts,
             wipe=context["role"]["wipe"] != "never",
-            warnings=tuple(warnings),
+            warnings=(*warnings, *self._unsigned(machine, boot)),
         )
 
     def discovery(self) -> bytes | None:
@@ -139,6 +153,15 @@ class RoleCompiler:
         arguments = (f"provisioner.url=http://{SERVER}", *settings.kernel_arguments)
         line = release.kernel_line(boot, settings.format, arguments, autologin=settings.autologin)
         return script.discovery_script(boot, line).encode()
+
+    def _unsigned(self, machine: Machine, boot: release.Netboot) -> list[str]:
+        image = boot.release
+        if machine.labels.get(LOADER_LABEL) != SHIM or self._signed(image.image, image.version, boot.kernel):
+            return []
+        return [
+            f"the kernel of image {image.image} {image.version} is not signed by Debian: with Secure Boot on, shim "
+            "refuses it unless its key is enrolled in the machine (MOK)"
+        ]
 
     def render(self, role: Role, context: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
         """Every part as text, not yet validated, and the kernel arguments. Raises Refused, TemplateRefused."""

@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from provisioner.boot.grub import config_for
 from provisioner.boot.script import script_for
-from provisioner.domain.boot import Action, plan_boot
+from provisioner.domain.boot import Action, by_grub, plan_boot
 from provisioner.domain.errors import Refused
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import Machine
@@ -29,11 +30,12 @@ def simulate(compiler: Compiler, inventory: Inventory, machine: Machine | None, 
         "install": None,
         "if_armed": None,
     }
+    part, write = ("boot.grub", config_for) if machine and by_grub(machine) else ("boot.ipxe", script_for)
     if plan.action is Action.INSTALL and machine and machine.install:
-        script = script_for(plan, machine.install.files["boot.ipxe"])
+        script = write(plan, machine.install.files.get(part, b""))
         result["install"] = _described(machine.install.files, machine.install.role, machine.install.revision)
     else:
-        script = script_for(plan)
+        script = write(plan)
         if machine is not None:
             result["if_armed"] = _preview(compiler, machine, inventory)
     result["boot_script"] = script.decode()

@@ -14,7 +14,7 @@ app = typer.Typer(
     help="A rack on this one machine: real firmware in QEMU behind virtual BMCs.", no_args_is_help=True
 )
 Machines = Annotated[int, typer.Option(min=1, help="How many machines.")]
-Firmware = Annotated[str, typer.Option(help="bios, uefi, uefi-http, mixed or all.")]
+Firmware = Annotated[str, typer.Option(help="bios, uefi, uefi-http, uefi-secure, mixed or all.")]
 Role = Annotated[str, typer.Option(help="Role to install; several with commas, for the machines in turn.")]
 
 

@@ -4,7 +4,7 @@ from ipaddress import IPv4Address
 
 from provisioner.dhcp.question import Client, Question
 from provisioner.dhcp.reply import BootFile
-from provisioner.domain.boot import LOADER_LABEL, Action, BootPlan, loader_for
+from provisioner.domain.boot import LOADER_LABEL, TFTP_ONLY, Action, BootPlan, loader_for
 from provisioner.domain.firmware import Firmware
 from provisioner.domain.machine import Machine
 
@@ -44,7 +44,10 @@ def boot_file(
 
 def _loader(question: Question, loaders: frozenset[str], wanted: str) -> tuple[str | None, str]:
     if question.firmware is not Firmware.UNKNOWN:
-        return loader_for(question.firmware, loaders, wanted)
+        loader, why = loader_for(question.firmware, loaders, wanted)
+        if question.client is Client.HTTP and loader in TFTP_ONLY:
+            return None, f"what {loader} starts reads by TFTP only; let the machine boot by PXE"
+        return loader, why
     if question.architectures:
         return None, f"no loader exists for architecture {', '.join(map(str, question.architectures))}"
     return None, "it names no architecture (option 93)"

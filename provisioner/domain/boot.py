@@ -92,12 +92,22 @@ def _plan_failed(machine: Machine, why: str = "") -> BootPlan:
 LOADERS: dict[Firmware, str] = {
     Firmware.BIOS: "undionly.kpxe",
     Firmware.UEFI_X64: "snponly.efi",
+    Firmware.UEFI_ARM64: "bootnetaa64.efi",
 }
-"""The first program for each firmware, collected at set-up from Debian's ipxe package."""
+"""The first program for each firmware, collected at set-up from Debian's packages: iPXE; for ARM64, where Debian
+has no iPXE, shim, which starts GRUB."""
+SHIM = "shimx64.efi"
+"""The first program of the Secure Boot chain on x86-64: shim, Debian's signed GRUB, a signed kernel."""
+TFTP_ONLY = frozenset({SHIM, "bootnetaa64.efi"})
+"""Debian's signed GRUB, which these start, has no HTTP in it."""
+_REMEDIES = {
+    "bootnetaa64.efi": "install Debian's debian-installer-12-netboot-arm64 and run `make setup`",
+    SHIM: "install Debian's shim-signed and grub-efi-amd64-signed and run `make setup`",
+}
 
 
 LOADER_LABEL = "loader"
-"""A machine's label that names another first program than its firmware's, like ``pxelinux.0``."""
+"""A machine's label that names another first program than its firmware's, like ``pxelinux.0`` or SHIM."""
 
 
 def loader_for(firmware: Firmware, available: frozenset[str], wanted: str = "") -> tuple[str | None, str]:
@@ -108,7 +118,8 @@ def loader_for(firmware: Firmware, available: frozenset[str], wanted: str = "") 
     if wanted:
         if wanted in available:
             return wanted, f"boot file {wanted} because its label {LOADER_LABEL!r} says so"
-        return None, f"loader {wanted}, which its label {LOADER_LABEL!r} names, is not there; correct the label"
+        remedy = _REMEDIES.get(wanted, "correct the label")
+        return None, f"loader {wanted}, which its label {LOADER_LABEL!r} names, is not there; {remedy}"
     name = LOADERS.get(firmware)
     if name is None:
         return None, (
@@ -116,5 +127,11 @@ def loader_for(firmware: Firmware, available: frozenset[str], wanted: str = "") 
             f"machine's label {LOADER_LABEL!r}, or set the machine to BIOS or UEFI x86-64"
         )
     if name not in available:
-        return None, f"loader {name} is not there; run `make setup` to collect it"
+        return None, f"loader {name} is not there; {_REMEDIES.get(name, 'run `make setup` to collect it')}"
     return name, f"boot file {name} because its firmware is {firmware}"
+
+
+def by_grub(machine: Machine) -> bool:
+    """Does GRUB, not iPXE, carry this machine's netboot? Then ``boot.grub`` is its boot script."""
+    name = machine.labels.get(LOADER_LABEL, "")
+    return name == SHIM or name.startswith(("grub", "bootnetaa64")) or machine.firmware == Firmware.UEFI_ARM64

@@ -24,6 +24,7 @@ from provisioner.domain.errors import InvalidValue, NotFound, Refused
 from provisioner.images.beneath import Missing, Opened, Root
 from provisioner.images.intake import MANIFEST, NAME, ImageFile, check_name, copy, read_version, sources
 from provisioner.images.layout import DIGEST_FILES, missing_files, published_digests
+from provisioner.images.signed import by_debian
 from provisioner.images.verified import Verified
 
 T = TypeVar("T")
@@ -110,6 +111,17 @@ class ImageStore:
         Raises NotFound when the manifest has no such file, Refused when it is not what was imported.
         """
         return self._read(name, version, lambda root: _open(root, name, version, file_name))
+
+    def signed_by_debian(self, name: str, version: str, file_name: str) -> bool:
+        """Does this kernel carry Debian's signature, which Debian's shim asks for under Secure Boot?
+
+        Raises as ``open``.
+        """
+        opened, _ = self.open(name, version, file_name)
+        try:
+            return by_debian(opened)
+        finally:
+            opened.close()
 
     def import_dir(self, directory: Path, name: str, version: str | None = None) -> Image:
         """Copy a publisher's files in and publish them at once; a version of the same name is replaced.

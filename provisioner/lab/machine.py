@@ -14,7 +14,7 @@ from uuid import UUID
 from provisioner.domain.errors import Refused
 from provisioner.domain.mac import Mac
 from provisioner.lab.acceleration import MACHINE
-from provisioner.lab.programs import OVMF_CODE, OVMF_VARS, inside, run
+from provisioner.lab.programs import OVMF_CODE, OVMF_SECURE_CODE, OVMF_SECURE_VARS, OVMF_VARS, inside, run
 
 VENDOR = "Provisioner Lab"
 PRODUCT = "Virtual Server"
@@ -29,6 +29,8 @@ class LabFirmware(StrEnum):
     """OVMF and its own PXE stack."""
     UEFI_HTTP = "uefi-http"
     """OVMF booting by HTTP at once, because its PXE is switched off."""
+    UEFI_SECURE = "uefi-secure"
+    """OVMF with Microsoft's keys enrolled and Secure Boot on: only what is signed is started."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,13 @@ def qemu_argv(hardware: Hardware, cabling: Cabling, *, disk_first: bool = False)
     ]
     if hardware.firmware is LabFirmware.BIOS:
         return [*argv, "-device", nic]
+    secure = hardware.firmware is LabFirmware.UEFI_SECURE
+    code = OVMF_SECURE_CODE if secure else OVMF_CODE
+    if secure:
+        # This build keeps its keys where only code in system management mode can write.
+        argv += ["-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"]
     argv += [
-        *("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={OVMF_CODE}"),
+        *("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={code}"),
         *("-drive", f"if=pflash,unit=1,format=raw,file={directory / 'vars.fd'}"),
         # An empty ROM: with QEMU's own, iPXE would boot instead of OVMF's stack.
         *("-device", f"{nic},romfile="),
@@ -116,7 +123,8 @@ class VirtualMachine:
         directory.mkdir(parents=True)
         run("qemu-img", "create", "-q", "-f", "qcow2", str(directory / "disk.qcow2"), f"{self.hardware.disk}G")
         if self.hardware.firmware is not LabFirmware.BIOS:
-            shutil.copyfile(OVMF_VARS, directory / "vars.fd")
+            secure = self.hardware.firmware is LabFirmware.UEFI_SECURE
+            shutil.copyfile(OVMF_SECURE_VARS if secure else OVMF_VARS, directory / "vars.fd")
         self.cabling.console_log.touch()
 
     @property

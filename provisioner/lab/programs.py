@@ -10,6 +10,9 @@ from provisioner.domain.errors import Refused
 
 OVMF_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 OVMF_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+OVMF_SECURE_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.ms.fd")
+OVMF_SECURE_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.ms.fd")
+"""With Microsoft's keys enrolled: Secure Boot is on."""
 
 _PROGRAMS = {
     "ip": "iproute2",
@@ -21,7 +24,7 @@ _FILES = {
     Path("/usr/share/seabios/bios-256k.bin"): "seabios",
     Path("/usr/lib/ipxe/qemu/efi-virtio.rom"): "ipxe-qemu",
 }
-_UEFI_FILES = {OVMF_CODE: "ovmf", OVMF_VARS: "ovmf"}
+_UEFI_FILES = dict.fromkeys((OVMF_CODE, OVMF_VARS, OVMF_SECURE_CODE, OVMF_SECURE_VARS), "ovmf")
 
 
 def run(*argv: str, data: str | None = None, seconds: float = 30) -> str:

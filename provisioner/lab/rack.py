@@ -59,7 +59,7 @@ class Rack:
         honour_boot_device: bool = False,
         wrong_mac: Collection[int] = (),
     ) -> None:
-        """``machines``: a firmware each (bios, uefi, uefi-http). ``directory``: kept afterwards, with the logs;
+        """``machines``: a firmware each (a LabFirmware value). ``directory``: kept afterwards, with the logs;
         None makes one that goes with the rack. ``wrong_mac``: indexes of the machines whose FRU lies."""
         if not 1 <= len(machines) <= MOST:
             raise Refused(f"a rack of {len(machines)} machines cannot be built", f"ask for 1 to {MOST}")

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 import provisioner
+from provisioner.domain.boot import LOADER_LABEL, SHIM
 from provisioner.domain.errors import Refused
 from provisioner.lab import faults, record
 from provisioner.lab.appliance import Appliance
@@ -48,7 +49,7 @@ class LabOptions:
 
     machines: int = 2
     firmware: str = "mixed"
-    """bios, uefi, uefi-http, mixed: BIOS and UEFI in turn, or all: every kind in turn."""
+    """bios, uefi, uefi-http, uefi-secure, mixed: BIOS and UEFI in turn, or all: every kind in turn."""
     role: str = "simple"
     """Several, separated by commas, go to the machines in turn."""
     install: bool = True
@@ -95,6 +96,9 @@ def main(options: LabOptions) -> int:
     image = options.netboot_assets / "build" / "images" / IMAGE / "lab"
     if options.install and not image.is_dir():
         raise Refused(f"the lab's image is not at {image}", "run `make setup` to build it")
+    shim = options.netboot_assets / "build" / "loaders" / SHIM
+    if LabFirmware.UEFI_SECURE in wanted and not shim.exists():
+        raise Refused(f"there is no {shim}", "apt install shim-signed grub-efi-amd64-signed, then `make setup`")
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         rack = Rack(
@@ -207,6 +211,10 @@ class _Run:
             *("--name", "node-{index:02}", "--role", roles[0]),
         )
         self._appliance.command("allocate", "apply", "-", data=json.dumps(plan))
+        for machine in ask("machine", "list"):
+            if self._by_bmc[machine["bmc"]].firmware is LabFirmware.UEFI_SECURE:
+                # No packet tells that Secure Boot is on: the operator does.
+                self._appliance.command("machine", "set", machine["name"], "--labels", f"{LOADER_LABEL}={SHIM}")
         names = [row["name"] for row in plan["rows"]]
         for at, name in enumerate(names):
             # After all have their addresses: what is compiled for one names the others.

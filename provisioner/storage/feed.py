@@ -29,10 +29,11 @@ class ChangeFeed:
     """Implements ``ports.SnapshotSource``. While the database is away it serves what it had.
 
     ``snapshot_file``: kept up to date on disk and read at a start without a database; each process needs its
-    own. ``files`` False leaves compiled bytes out of the snapshot (for processes that serve none).
+    own. ``files`` False leaves compiled bytes out of the snapshot (for processes that serve none); a part's
+    name keeps that one only.
     """
 
-    def __init__(self, store: SqlStore, *, snapshot_file: Path | None = None, files: bool = True) -> None:
+    def __init__(self, store: SqlStore, *, snapshot_file: Path | None = None, files: bool | str = True) -> None:
         self._store = store
         self._snapshot_file = snapshot_file
         self._files = files

@@ -46,8 +46,8 @@ def load_machines(
 ) -> list[Machine]:
     """The machines with these ids (None: all), in no order; ids of nothing are left out.
 
-    ``files``: compiled bytes of 'all' installs, of 'live' ones (open or failed: those a boot may ask for), or
-    'none'.
+    ``files``: compiled bytes of 'all' installs, of 'live' ones (open or failed: those a boot may ask for),
+    'none', or of live ones the part of that name.
     """
     if ids is None:
         return _load(connection, None, files)
@@ -68,10 +68,12 @@ def _load(connection: Connection, ids: Sequence[UUID] | None, files: str) -> lis
     # The latest install only; earlier ones are history.
     latest = select(tables.installs).join(m, m.c.install_id == tables.installs.c.id)
     compiled = select(tables.install_files).join(m, m.c.install_id == tables.install_files.c.install_id)
-    if files == "live":
+    if files != "all":
         compiled = compiled.join(tables.installs, tables.installs.c.id == m.c.install_id).where(
             or_(tables.installs.c.outcome == "", tables.installs.c.outcome == "failed")
         )
+    if files not in ("all", "live"):
+        compiled = compiled.where(tables.install_files.c.name == files)
     if ids is not None:
         heads, reserved, latest, compiled = (q.where(m.c.id.in_(ids)) for q in (heads, reserved, latest, compiled))
         nics = nics.where(i.c.machine_id.in_(ids))

@@ -49,7 +49,7 @@ def write_snapshot(path: Path, inventory: Inventory) -> None:
         os.close(folder)
 
 
-def read_snapshot(path: Path, *, files: bool = True) -> Inventory | None:
+def read_snapshot(path: Path, *, files: bool | str = True) -> Inventory | None:
     """What the file holds, or None when there is none. Raises ValueError for a damaged or foreign file."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -105,7 +105,7 @@ def _machine_data(machine: Machine) -> dict[str, Any]:
     }
 
 
-def _machine(data: dict[str, Any], *, files: bool) -> Machine:
+def _machine(data: dict[str, Any], *, files: bool | str) -> Machine:
     return Machine(
         **{
             **data,
@@ -133,8 +133,11 @@ def _machine(data: dict[str, Any], *, files: bool) -> Machine:
     )
 
 
-def _install(data: dict[str, Any], *, files: bool) -> Install:
-    compiled = {name: base64.b64decode(text) for name, text in data["files"].items()} if files else {}
+def _install(data: dict[str, Any], *, files: bool | str) -> Install:
+    wanted = (
+        data["files"] if files is True else {name: text for name, text in data["files"].items() if name == files}
+    )
+    compiled = {name: base64.b64decode(text) for name, text in wanted.items()}
     return Install(
         **{
             **data,

@@ -129,17 +129,18 @@ class SqlStore:
         with reading(self.engine) as connection:
             yield SqlTransaction(Session(connection, "", self._clock(), writable=False), self._keyring)
 
-    def inventory(self, *, files: bool = True) -> Inventory:
-        """A snapshot in one view. Compiled bytes only of installs that a boot may still ask for, or none."""
+    def inventory(self, *, files: bool | str = True) -> Inventory:
+        """A snapshot in one view. Compiled bytes only of installs that a boot may still ask for: all
+        parts, none, or the one that ``files`` names."""
         with reading(self.engine) as connection:
             return Inventory.build(
-                load_machines(connection, files="live" if files else "none"),
+                load_machines(connection, files=_wanted(files)),
                 load_subnets(connection),
                 _last_seq(connection),
                 clusters=load_clusters(connection),
             )
 
-    def caught_up(self, known: Inventory, *, files: bool = True) -> Inventory:
+    def caught_up(self, known: Inventory, *, files: bool | str = True) -> Inventory:
         """``known`` with what was changed since; ``known`` itself when nothing was."""
         t = tables.changes
         with reading(self.engine) as connection:
@@ -150,8 +151,12 @@ class SqlStore:
             else:
                 behind = connection.execute(select(func.min(t.c.seq))).scalar_one() > known.seq + 1
             if not behind:
-                return _with_changes(connection, known, changes, "live" if files else "none")
+                return _with_changes(connection, known, changes, _wanted(files))
         return self.inventory(files=files)
+
+
+def _wanted(files: bool | str) -> str:
+    return files if isinstance(files, str) else "live" if files else "none"
 
 
 def _last_seq(connection: Connection) -> int:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from provisioner.domain.machine import IPAddress
 from provisioner.images.beneath import Opened, Root
 
-Virtual = Callable[[str, IPAddress, IPAddress], bytes | str | None]
-"""For a name, a client's address and ours that it contacted: content, another name, or None: the name as it is."""
+Virtual = Callable[[str, IPAddress, IPAddress], bytes | str | Opened | None]
+"""For a name, a client's address and ours that it contacted: content, an open file, another name, or
+None: the name as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Files:
         content = self._virtual(name, client, server) if self._virtual is not None else None
         if isinstance(content, bytes):
             return Made(content)
+        if isinstance(content, Opened):
+            return content
         return self._root.open(name if content is None else content)
 
     def close(self) -> None:

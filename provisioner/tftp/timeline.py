@@ -1,5 +1,6 @@
 """What a read, or a refused one, looks like on a machine's timeline."""
 
+import re
 from collections.abc import Callable
 
 from provisioner.domain.events import Event, Kind
@@ -7,6 +8,8 @@ from provisioner.domain.machine import IPAddress, Phase
 from provisioner.domain.ports import Observer, SnapshotSource
 from provisioner.tftp.transfer import Ending, Transfer
 
+_OPTIONAL = re.compile(r"(^|/)((revocations_s\w+|shim_certificate_\d+)\.efi|\w+-efi/\w+\.lst)$")
+"""What shim (16, "Additional certificates and revocations") and GRUB look for and do without."""
 IGNORED_PER_SECOND = 10
 """Events for packets that are no requests; a flood is counted, not listed."""
 
@@ -36,7 +39,7 @@ class Timeline:
         elif outcome.ending is Ending.DONE:
             note = f"; {outcome.reason}" if outcome.reason else ""
             self._observe(
-                Kind.TFTP_READ, ip, f"read {name}, {_amount(size)} in {seconds:.1f} s{note}", data, Phase.LOADER
+                Kind.TFTP_READ, ip, f"read {name}, {_amount(size)} in {seconds:.1f} s{note}", data, _phase(name)
             )
         elif outcome.ending is Ending.PROBE:
             self._observe(
@@ -47,6 +50,9 @@ class Timeline:
 
     def refused(self, ip: IPAddress, name: str, reason: str) -> None:
         """A request got an error instead of a file."""
+        if _OPTIONAL.search(name):
+            self._observe(Kind.TFTP_READ, ip, f"asked for {name}, which it can do without", {"file": name})
+            return
         self._observe(Kind.TFTP_REFUSED, ip, f"asked for {name}; refused: {reason}", {"file": name})
 
     def ignored(self, ip: IPAddress, what: str) -> None:
@@ -77,6 +83,10 @@ class Timeline:
                 data={"ip": str(ip), **data},
             )
         )
+
+
+def _phase(name: str) -> Phase:
+    return Phase.KERNEL if name.lstrip("/").startswith("images/") else Phase.LOADER
 
 
 def _amount(size: int) -> str:

@@ -1,23 +1,30 @@
 """Files that are in no folder: what a loader asks for by its MAC, made from the inventory.
 
-Nothing secret is in them, since TFTP proves nothing about who asks: a machine that is to install is sent on to the
-boot script over HTTP, where its address and MAC are checked. Names, with or without a leading slash:
+Nothing secret is in them, since TFTP proves little about who asks: iPXE is sent on to the boot script over HTTP,
+GRUB's config holds no token. Names, with or without a leading slash:
 
 - ``autoexec.ipxe``, ``MAC/autoexec.ipxe``, ``MAC/boot.ipxe``: what iPXE 1.21 and newer look for first.
-- ``pxelinux.cfg/01-MAC`` (syslinux, doc/pxelinux.txt) and ``grub/grub.cfg-01-MAC`` (GRUB, net/net.c).
+- ``pxelinux.cfg/01-MAC`` (syslinux, doc/pxelinux.txt); ``grub/grub.cfg-01-MAC`` (GRUB, net/net.c) and, for
+  Debian's signed GRUB, ``grub/grub.cfg``.
 - ``MAC/FILE``: the loader FILE.
+- ``images/IMAGE/VERSION/FILE``: kernels and initrds for GRUB, which reads by TFTP only.
 """
 
 from collections.abc import Callable
 from contextlib import suppress
 
+from provisioner.boot.grub import config_for
 from provisioner.boot.quoting import screen_text
+from provisioner.domain.admission import at_its_place
 from provisioner.domain.boot import Action, BootPlan, plan_boot
-from provisioner.domain.errors import InvalidValue
+from provisioner.domain.errors import InvalidValue, NotFound
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import IPAddress, Machine
 from provisioner.domain.ports import SnapshotSource
+from provisioner.domain.tokens import fill
+from provisioner.images.beneath import Missing, Opened
+from provisioner.images.store import ImageStore
 
 _ETHERNET = "01-"
 """The hardware type of ARP before the MAC, as PXELINUX and GRUB write it."""
@@ -29,13 +36,21 @@ _SCRIPTS = frozenset({"autoexec.ipxe", "boot.ipxe"})
 class VirtualFiles:
     """Answers for names, or None: then the files beneath the root are asked."""
 
-    def __init__(self, snapshot: SnapshotSource, clock: Callable[[], int]) -> None:
-        """``clock``: UTC microseconds."""
+    def __init__(
+        self,
+        snapshot: SnapshotSource,
+        clock: Callable[[], int],
+        neighbour: Callable[[IPAddress], Mac | None] = lambda _: None,
+        images: ImageStore | None = None,
+    ) -> None:
+        """``clock``: UTC microseconds. ``neighbour``: the MAC that the wire shows for an address, if any."""
         self._snapshot = snapshot
         self._clock = clock
+        self._neighbour = neighbour
+        self._images = images
 
-    def content(self, name: str, client: IPAddress, server: IPAddress) -> bytes | str | None:
-        """The bytes of a file; or another name to serve instead (text); or None.
+    def content(self, name: str, client: IPAddress, server: IPAddress) -> bytes | str | Opened | None:
+        """The bytes of a file, or the file; or another name to serve instead (text); or None.
 
         ``server``: our address that the client contacted.
         """
@@ -47,8 +62,10 @@ class VirtualFiles:
         folder, _, file = path.partition("/")
         if folder == "pxelinux.cfg":
             return self._planned(_pxelinux, file, inventory, server)
-        if folder == "grub" and file.startswith("grub.cfg-"):
-            return self._planned(_grub, file.removeprefix("grub.cfg-"), inventory, server)
+        if folder == "grub":
+            return self._grub(file, client, server)
+        if folder == "images" and self._images is not None:
+            return _image(self._images, file)
         mac = _mac(folder) if file else None
         if mac is None:
             return None
@@ -62,12 +79,45 @@ class VirtualFiles:
         server: IPAddress,
     ) -> bytes | None:
         """None also for a machine that is not served: the loader goes on to its next name and then gives up."""
-        mac = _mac(suffix.removeprefix(_ETHERNET)) if suffix.startswith(_ETHERNET) else None
+        mac = _hardware(suffix)
         if mac is None:
             return None
         machine = inventory.by_mac(mac)
         plan = plan_boot(machine, inventory.subnet_of(server), self._clock())
         return None if plan.action in _NOTHING else write(machine, plan, mac, server)
+
+    def _grub(self, file: str, client: IPAddress, server: IPAddress) -> bytes | None:
+        """GRUB without a config waits at its prompt for a person: it always gets one."""
+        inventory = self._snapshot.inventory
+        if file == "grub.cfg":
+            # Debian's signed GRUB asks for this name only, whichever card it came by.
+            machine = inventory.by_ip(client)
+        elif file.startswith("grub.cfg-") and (mac := _hardware(file.removeprefix("grub.cfg-"))) is not None:
+            machine = inventory.by_mac(mac)
+        else:
+            return None
+        plan = plan_boot(machine, inventory.subnet_of(client), self._clock())
+        install = None
+        if plan.action is Action.INSTALL and machine is not None and machine.install is not None:
+            admission = at_its_place(machine, client, self._neighbour(client))
+            install = machine.install.files.get("boot.grub")
+            if not admission:
+                plan = BootPlan(Action.EXPLAIN, admission.refusal)
+            elif install is None:
+                plan = BootPlan(
+                    Action.EXPLAIN, "what it was armed with is nothing that GRUB could start; arm it again"
+                )
+        return fill(config_for(plan, install), install_token="", machine_token="", server=str(server))
+
+
+def _image(images: ImageStore, path: str) -> Opened:
+    """Raises Missing; Refused when the file is not what was imported."""
+    name, _, rest = path.partition("/")
+    version, _, file = rest.partition("/")
+    try:
+        return images.open(name, version, file)[0]
+    except NotFound as error:
+        raise Missing(str(error)) from error
 
 
 def _ipxe(mac: Mac | None, server: IPAddress) -> bytes:
@@ -98,28 +148,13 @@ def _pxelinux(machine: Machine | None, plan: BootPlan, mac: Mac, _: IPAddress) -
     return ("\n".join(lines) + "\n").encode()
 
 
-def _grub(machine: Machine | None, plan: BootPlan, mac: Mac, server: IPAddress) -> bytes:
-    lines = [f"# {_title(machine, mac, plan)}"]
-    if plan.action in _OWN_DISK:
-        lines += [
-            "search --no-floppy --set=root --file /EFI/BOOT/BOOTX64.EFI",
-            "chainloader /EFI/BOOT/BOOTX64.EFI",
-            "boot",
-        ]
-    else:
-        host = f"(tftp,{server})"
-        lines += [
-            f"chainloader {host}/{mac.hexhyp}/ipxe.efi",
-            "boot",
-            'echo "iPXE did not start. With Secure Boot on, unsigned loaders are refused."',
-            "sleep 10",
-        ]
-    return ("\n".join(lines) + "\n").encode()
-
-
 def _title(machine: Machine | None, mac: Mac, plan: BootPlan) -> str:
     """One harmless line for a comment."""
     return screen_text(f"{machine.name if machine else mac}: {plan.reason}").replace("\n", " ")
+
+
+def _hardware(suffix: str) -> Mac | None:
+    return _mac(suffix.removeprefix(_ETHERNET)) if suffix.startswith(_ETHERNET) else None
 
 
 def _mac(text: str) -> Mac | None:

@@ -42,6 +42,7 @@ def create_machines_app(parts: Parts) -> Starlette:
         routes=[
             Route("/boot.ipxe", door.boot_script),
             Route("/discovered", door.discovered),
+            Route("/boot/{part}", door.first_config, methods=["GET"]),
             Route(f"{token}/progress", door.report(What.PROGRESS), methods=["POST"]),
             Route(f"{token}/log", door.report(What.LOG), methods=["POST"]),
             Route(f"{token}/complete", door.report(What.COMPLETE), methods=["POST"]),
@@ -113,6 +114,11 @@ class _Door:
         if script is None:
             script = explain_script(reason).encode()
         return _text(fill(script, install_token="", machine_token="", server=who.server))
+
+    def first_config(self, request: Request) -> Response:
+        who = self._asker(request)
+        part = request.path_params["part"]
+        return _text(deliver.first_config(self._front, part, request.query_params, who.source, who.server, who.now))
 
     def file(self, request: Request) -> Response:
         who = self._asker(request)

@@ -45,7 +45,15 @@ def role_folder(tmp_path: Path, config: str, role_yaml: str = "", **files: str) 
 
 def test_a_machine_gets_every_part_and_no_secret(shipped: RoleCompiler) -> None:
     compiled = shipped.compile(machine(1), inventory(machine(1)))
-    assert sorted(compiled.files) == ["boot.ipxe", "config.yml", "install.sh", "network", "peers/simple", "pxe.yml"]
+    assert sorted(compiled.files) == [
+        "boot.grub",
+        "boot.ipxe",
+        "config.yml",
+        "install.sh",
+        "network",
+        "peers/simple",
+        "pxe.yml",
+    ]
     assert (compiled.role, compiled.on_failure, compiled.max_attempts, compiled.wipe) == (
         "simple",
         "disk",
@@ -236,6 +244,8 @@ def test_simulate_shows_what_arming_would_freeze_and_then_what_it_froze(shipped:
     assert shown["boot_script"].encode() == compiled.files["boot.ipxe"]
     assert shown["install"] == {key: value for key, value in preview.items() if key != "warnings"}
     assert "@@INSTALL_TOKEN@@" in shown["boot_script"]
+    by_grub = simulate(shipped, inventory(armed), replace(armed, labels={"loader": "shimx64.efi"}), now=1)
+    assert by_grub["boot_script"].encode() == compiled.files["boot.grub"]
 
 
 def test_simulate_says_why_a_machine_could_not_be_armed(shipped: RoleCompiler) -> None:

@@ -67,7 +67,7 @@ def test_the_ack_says_the_same_as_the_offer() -> None:
     [
         (2, "no loader exists here for itanium firmware"),
         (6, "no loader exists here for uefi-ia32 firmware"),
-        (11, "no loader exists here for uefi-arm64 firmware"),
+        (11, "loader bootnetaa64.efi is not there; install Debian's debian-installer-12-netboot-arm64"),
         (27, "no loader exists here for uefi-riscv64 firmware"),
         (4711, "no loader exists for architecture 4711"),
     ],

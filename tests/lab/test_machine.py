@@ -35,7 +35,15 @@ def test_bios_boots_by_the_cards_own_rom_and_uefi_by_its_own_stack():
 
 
 def test_only_http_boot_switches_pxe_off():
-    assert ["PXESupport" in argv(firmware) for firmware in LabFirmware] == [False, False, True]
+    assert ["PXESupport" in argv(firmware) for firmware in LabFirmware] == [False, False, True, False]
+
+
+def test_secure_boot_has_firmware_with_keys_that_only_firmware_can_change():
+    text = argv(LabFirmware.UEFI_SECURE)
+    assert "OVMF_CODE_4M.ms.fd" in text
+    assert "-machine smm=on" in text
+    assert "property=secure,value=on" in text
+    assert "secure" not in argv(LabFirmware.UEFI)
 
 
 def test_disk_first_swaps_the_order():

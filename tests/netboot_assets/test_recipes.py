@@ -50,8 +50,21 @@ def test_loader_manifest_describes_what_is_there() -> None:
     manifest = LOADERS / "manifest.json"
     if not manifest.exists():
         pytest.skip("the loaders are not built (netboot_assets/loaders/build.sh)")
-    entries = json.loads(manifest.read_text())["files"]
-    assert {entry["name"]: entry["firmware"] for entry in entries} == {
+    told = json.loads(manifest.read_text())
+    entries = told["files"]
+    optional = {
+        "shimx64.efi": "uefi-x64",
+        "grubx64.efi": "uefi-x64",
+        "bootnetaa64.efi": "uefi-arm64",
+        "grubaa64.efi": "uefi-arm64",
+    }
+    there = {entry["name"]: entry["firmware"] for entry in entries}
+    for missing in told["not_available"]:
+        assert missing["name"] not in there
+        assert missing["remedy"].startswith("apt install ")
+    assert {"shimx64.efi", "bootnetaa64.efi"} <= there.keys() | {one["name"] for one in told["not_available"]}
+    assert all(there.pop(name, firmware) == firmware for name, firmware in optional.items())
+    assert there == {
         "undionly.kpxe": "bios",
         "ipxe.pxe": "bios",
         "ipxe.lkrn": "bios",

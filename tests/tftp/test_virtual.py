@@ -9,8 +9,9 @@ import pytest
 
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.mac import Mac
-from provisioner.domain.machine import Machine, State
+from provisioner.domain.machine import IPAddress, Machine, State
 from provisioner.domain.subnet import UnknownPolicy
+from provisioner.images.store import ImageStore
 from provisioner.tftp.virtual import VirtualFiles
 from tests.domain.samples import NOW, install, machine, subnet
 from tests.tftp.serving import FixedSnapshot, serving
@@ -42,14 +43,82 @@ def test_pxelinux_leads_an_armed_machine_to_ipxe_with_its_own_drivers(name: str)
     assert lines[-2:] == ["    KERNEL ::ipxe.lkrn", f"    INITRD ::{MAC}/boot.ipxe"]
 
 
-def test_pxelinux_and_grub_boot_the_disk_of_a_machine_that_is_not_armed() -> None:
+def test_pxelinux_boots_the_disk_of_a_machine_that_is_not_armed() -> None:
     assert read(f"pxelinux.cfg/01-{MAC}", files(ACTIVE)).splitlines()[-1] == "    LOCALBOOT 0"
-    assert "chainloader /EFI/BOOT/BOOTX64.EFI" in read(f"grub/grub.cfg-01-{MAC}", files(ACTIVE))
 
 
-def test_grub_leads_an_armed_machine_to_ipxe() -> None:
-    text = read(f"/grub/grub.cfg-01-{MAC}", files(ARMED))
-    assert f"chainloader (tftp,{SERVER})/{MAC}/ipxe.efi" in text
+GRUB_NAMES = ["/grub/grub.cfg", f"grub/grub.cfg-01-{MAC}"]
+COMPILED = b"linux (tftp,@@SERVER@@)/images/flatcar/1/k cloud-config-url=http://@@SERVER@@/boot/pxe.yml\n"
+INSTALLS = replace(ARMED, install=install(deadline=NOW + 10**9, files={"boot.grub": COMPILED}))
+
+
+def grub(name: str, made: VirtualFiles, client: IPAddress) -> str:
+    content = made.content(name, client, SERVER)
+    assert isinstance(content, bytes)
+    return content.decode()
+
+
+@pytest.mark.parametrize("name", GRUB_NAMES)
+def test_grub_is_told_what_was_frozen_at_arming_at_the_machines_own_address_only(name: str) -> None:
+    assert LISTED.ip is not None
+    made = files(INSTALLS)
+    assert grub(name, made, LISTED.ip) == COMPILED.decode().replace("@@SERVER@@", str(SERVER))
+    elsewhere = grub(name, made, STRANGER)
+    assert "linux" not in elsewhere
+    assert elsewhere.splitlines()[-1] in ("reboot", "exit 1")
+
+
+@pytest.mark.rule("threat-09")
+def test_grub_is_told_nothing_at_an_address_that_another_mac_holds() -> None:
+    assert LISTED.ip is not None
+    known = FixedSnapshot(Inventory.build([INSTALLS], [subnet()]))
+    thief = VirtualFiles(known, lambda: NOW, lambda _: Mac.parse("02:00:00:00:00:66"))
+    owner = VirtualFiles(known, lambda: NOW, lambda _: LISTED.macs[0])
+    assert "is held by 02:00:00:00:00:66" in grub("grub/grub.cfg", thief, LISTED.ip)
+    assert "linux" in grub("grub/grub.cfg", owner, LISTED.ip)
+
+
+@pytest.mark.parametrize("name", GRUB_NAMES)
+def test_grub_starts_the_disk_of_a_machine_that_does_not_install(name: str) -> None:
+    assert LISTED.ip is not None
+    text = grub(name, files(ACTIVE), LISTED.ip)
+    assert "search --no-floppy --file --set=root $loader" in text
+    assert "/EFI/boot/boot$cpu.efi" in text
+    assert "linux" not in text
+
+
+def test_grub_with_an_install_of_an_earlier_program_says_arm_again() -> None:
+    assert LISTED.ip is not None
+    earlier = replace(ARMED, install=install(deadline=NOW + 10**9, files={"boot.ipxe": b"#!ipxe"}))
+    assert "nothing that GRUB could start" in grub("grub/grub.cfg", files(earlier), LISTED.ip)
+
+
+def test_kernel_and_initrd_are_read_over_tftp_from_the_image_store(tmp_path: Path) -> None:
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    (incoming / "kernel").write_bytes(b"k" * 3000)
+    store = ImageStore(tmp_path / "images")
+    store.import_dir(incoming, "flatcar", "1")
+    root = tmp_path / "root"
+    root.mkdir()
+    made = VirtualFiles(FixedSnapshot(Inventory.build([ACTIVE], [subnet()])), lambda: NOW, images=store)
+    with serving(root, virtual=made.content) as tftp:
+        to = ("127.0.0.1", tftp.port)
+        assert fetch("/images/flatcar/1/kernel", to, blksize=1024) == b"k" * 3000
+        for missing in (
+            "images/flatcar/2/kernel",
+            "images/flatcar/1/manifest.json",
+            "images/flatcar/1/../1/kernel",
+        ):
+            assert not isinstance(fetch(missing, to), bytes)
+        tftp.recorder.wait_for("read /images/flatcar/1/kernel, 3 kB")
+
+
+def test_what_shim_and_grub_can_do_without_is_no_refusal_on_the_timeline(tmp_path: Path) -> None:
+    with serving(tmp_path) as tftp:
+        for name in ("revocations_sbat.efi", "shim_certificate_0.efi", "/grub/x86_64-efi/fs.lst"):
+            assert not isinstance(fetch(name, ("127.0.0.1", tftp.port)), bytes)
+            assert tftp.recorder.wait_for(f"asked for {name}, which it can do without").kind == "tftp.read"
 
 
 @pytest.mark.parametrize("name", ["autoexec.ipxe", f"{MAC}/autoexec.ipxe", f"/{MAC.replace('-', ':')}/boot.ipxe"])
@@ -66,7 +135,7 @@ def test_nothing_that_tftp_hands_out_is_secret() -> None:
     armed = replace(
         ARMED, install=replace(install(deadline=NOW + 10**9), token_hash="5ec4e7", files={"boot.ipxe": secret})
     )
-    for name in (f"pxelinux.cfg/01-{MAC}", f"grub/grub.cfg-01-{MAC}", f"{MAC}/boot.ipxe", "autoexec.ipxe"):
+    for name in (f"pxelinux.cfg/01-{MAC}", *GRUB_NAMES, f"{MAC}/boot.ipxe", "autoexec.ipxe"):
         text = read(name, files(armed))
         assert "/b/" not in text
         assert "5ec4e7" not in text
@@ -85,7 +154,6 @@ def test_a_name_or_reason_cannot_become_a_line_of_its_own() -> None:
         "pxelinux.cfg/01-02-00-00-00-00-99",
         "pxelinux.cfg/0A0C0111",
         "pxelinux.cfg/default",
-        "grub/grub.cfg",
         "grub/grub.cfg-01-xyz",
         "pxelinux.cfg/01-",
         "undionly.kpxe",

@@ -129,6 +129,40 @@ def test_talos_that_boots_its_disk_first_is_no_failure_either(appliance: Applian
     assert (late.state, late.install and late.install.outcome) == ("installed", "complete")
 
 
+FIRST_CONFIG = f"/boot/pxe.yml?mac={MAC.replace('-', ':')}&uuid=&serial=&arch=uefi-x64"
+"""What a live system asks for that GRUB started: GRUB's config holds no token."""
+
+
+def test_a_boot_by_grub_is_counted_when_its_live_system_asks_by_its_address(appliance: Appliance) -> None:
+    appliance.arm("node-1")
+    token, client = appliance.token("node-1"), appliance.client()
+    for attempt in (1, 2):
+        assert client.get(FIRST_CONFIG).text == f"#cloud-config\n# http://{SERVER}/b/{token}/install.sh\n"
+        assert client.get(f"/b/{token}/install.sh").status_code == 200
+        install = appliance.machine("node-1").install
+        assert install and (install.boots, install.attempts) == (attempt, attempt)
+    asked = [event for event in appliance.seen.events if event.kind == "script.served"]
+    assert asked[0].message.startswith("asked for its pxe.yml; gets install because armed")
+    assert asked[0].phase == "config"
+
+
+@pytest.mark.rule("threat-09")
+def test_a_first_config_is_for_the_armed_machine_at_its_address_only(appliance: Appliance) -> None:
+    client = appliance.client()
+    refused = client.get(FIRST_CONFIG)
+    assert (refused.status_code, refused.text.split(";")[0]) == (
+        403,
+        "asked for pxe.yml, but ready: boots its own disk",
+    )
+    appliance.arm("node-1")
+    elsewhere = appliance.client(OTHER_IP).get(FIRST_CONFIG)
+    assert elsewhere.status_code == 403
+    assert appliance.token("node-1") not in elsewhere.text
+    assert client.get("/boot/config.yml?mac=" + MAC).status_code == 404
+    install = appliance.machine("node-1").install
+    assert install and install.boots == 0
+
+
 @pytest.mark.rule("fault-13")
 def test_with_every_callback_lost_it_installs_three_times_then_boots_its_disk(appliance: Appliance) -> None:
     appliance.arm("node-1")
