@@ -10,7 +10,7 @@ import secrets
 import sys
 from typing import Any
 
-_SECONDS = 3.0
+_SECONDS = 6.0
 
 
 def ask(interface: str, seconds: float) -> list[dict[str, str]]:

@@ -21,7 +21,8 @@ from provisioner.domain.ports import Observer
 
 log = structlog.get_logger(__name__)
 
-_LISTEN_SECONDS = 3.0
+_LISTEN_SECONDS = 6.0
+"""dnsmasq pings an address for three seconds before it offers it (its manual: --no-ping)."""
 _PATIENCE_SECONDS = 30.0
 """For the probe's process, start included, on a machine that is busy."""
 

@@ -1,6 +1,5 @@
 """Is it alive, is it ready, and numbers for Prometheus. Counts only: no names, so no account is needed."""
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -11,9 +10,8 @@ from prometheus_client.registry import Collector
 
 from provisioner.domain.errors import StoreUnavailable
 from provisioner.domain.machine import State
+from provisioner.web.packets_numbers import published
 from provisioner.web.parts import Parts
-
-_FRESH_SECONDS = 60
 
 
 class Health:
@@ -37,18 +35,8 @@ class Health:
 
     def metrics(self) -> Response:
         """Prometheus text format."""
-        return Response(generate_latest(self._registry) + self._of_packets(), media_type=CONTENT_TYPE_LATEST)
-
-    def _of_packets(self) -> bytes:
-        """What the packets service wrote within the last minute; a file that is older tells of a service that is
-        gone, and numbers that stand still look like health."""
-        file = self._parts.packets_metrics
-        try:
-            if file is not None and time.time() - file.stat().st_mtime < _FRESH_SECONDS:
-                return file.read_bytes()
-        except OSError:
-            return b""
-        return b""
+        body = generate_latest(self._registry) + published(self._parts.packets_metrics).encode()
+        return Response(body, media_type=CONTENT_TYPE_LATEST)
 
 
 class _Numbers(Collector):

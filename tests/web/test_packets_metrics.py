@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from provisioner.web.health import Health
+from provisioner.web.packets_numbers import Rogue, rogues
 
 from .appliance import make_appliance
 
@@ -17,7 +18,13 @@ def test_numbers_of_the_packets_service_are_passed_on_while_they_are_fresh(tmp_p
     assert b"provisioner_dhcp" not in health.metrics().body
     file.write_text("provisioner_dhcp_faults_total 3\n")
     assert bytes(health.metrics().body).endswith(b"\nprovisioner_dhcp_faults_total 3\n")
+    file.write_text(
+        'provisioner_dhcp_rogue_servers{interface="eth1",address="10.98.0.9",mac="52:54:00:98:0d:01"} 1\n'
+    )
+    assert rogues(file) == (Rogue("eth1", "10.98.0.9", "52:54:00:98:0d:01"),)
     # A service that is gone leaves its numbers behind; they must not look like health.
     long_ago = time.time() - 120
     os.utime(file, (long_ago, long_ago))
     assert b"provisioner_dhcp" not in health.metrics().body
+    assert rogues(file) == ()
+    assert rogues(None) == ()

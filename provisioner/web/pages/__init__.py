@@ -182,6 +182,7 @@ def _board_values(parts: Parts, board: Board, drawer: Drawer | None) -> dict[str
         "rows": board.rows,
         "now": board.now,
         "available": board.readings.available,
+        "rogues": board.rogues,
         "problems": report.problems if (report := parts.checkup and parts.checkup.latest) else (),
         "has_subnets": bool(parts.snapshot.inventory.subnets),
         "stream_url": board.view.url("/stream/rows", after=str(position)),

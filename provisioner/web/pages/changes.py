@@ -87,7 +87,10 @@ class BoardWatch:
         )
         strip = after.strip if before is None or before.strip != after.strip else None
         begun = before is not None and bool(before.strip.total) != bool(after.strip.total)
-        came_or_went = before is not None and before.readings.available != after.readings.available
+        came_or_went = before is not None and (before.readings.available, before.rogues) != (
+            after.readings.available,
+            after.rogues,
+        )
         told = rows or whole or strip or begun or came_or_went
         return BoardChange(after, rows, whole, strip, begun) if told else None
 

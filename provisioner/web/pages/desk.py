@@ -8,6 +8,7 @@ from uuid import UUID
 from provisioner.domain import outlook
 from provisioner.domain.bmc import Bmc
 from provisioner.domain.machine import Machine, State
+from provisioner.web.packets_numbers import Rogue, rogues
 from provisioner.web.pages import board, readings, timeline
 from provisioner.web.pages.acts import Act, acts_for
 from provisioner.web.pages.board import Readings, Row, Selection, Strip, View
@@ -25,6 +26,8 @@ class Board:
     rows: tuple[Row, ...]
     readings: Readings
     now: int
+    rogues: tuple[Rogue, ...] = ()
+    """Other DHCP servers on our wires."""
 
     @property
     def order(self) -> str:
@@ -73,7 +76,8 @@ class Desk:
             read = replace(known, available=False)
         strip = board.strip(inventory, view, read.usual, now)
         shown = replace(view, page=min(view.page, selection.pages))
-        return Board(shown, selection, strip, board.rows(selection.machines, read, now), read, now)
+        others = rogues(self.parts.packets_metrics)
+        return Board(shown, selection, strip, board.rows(selection.machines, read, now), read, now, others)
 
     def drawer(self, machine: Machine) -> Drawer:
         """Blocking: a few queries for one machine."""

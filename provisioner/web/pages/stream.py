@@ -58,6 +58,7 @@ def _board_message(change: BoardChange, position: str) -> str:
         view=shown.view,
         now=shown.now,
         available=shown.readings.available,
+        rogues=shown.rogues,
     )
     return message(html, position)
 

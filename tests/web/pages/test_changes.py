@@ -1,15 +1,21 @@
 """What an open page is told: only what changed, nothing lost in a gap."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
+from starlette.testclient import TestClient
 
 from provisioner.domain import lifecycle
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.lifecycle import Report
 from provisioner.domain.machine import Machine, Phase
+from provisioner.web.auth import COOKIE
 from provisioner.web.pages import stream
 from provisioner.web.pages.board import View
-from provisioner.web.pages.changes import MANY, OVERLAP, BoardWatch, DrawerWatch, Position
+from provisioner.web.pages.changes import MANY, OVERLAP, TIME_PASSES, BoardWatch, DrawerWatch, Position
 from provisioner.web.pages.desk import Desk
+from provisioner.web.people import create_people_app
 from tests.web.pages.conftest import Office
 from tests.web.pages.fleet import MINUTE, SECOND, bare, fill, installing
 
@@ -207,3 +213,28 @@ def test_an_event_stays_one_event_whatever_lines_a_machine_writes() -> None:
     assert text.count("\n\n") == 1
     assert text.endswith("\n\n")
     assert all(line.startswith(("data: ", "id: 1.a")) for line in text.splitlines() if line)
+
+
+def test_another_dhcp_server_is_a_banner_while_it_answers(office: Office, tmp_path: Path) -> None:
+    file = tmp_path / "packets.prom"
+    parts = replace(office.appliance.parts, packets_metrics=file)
+    browser = TestClient(create_people_app(parts), base_url="http://appliance", cookies={COOKIE: office.secret})
+    on_their_way(office, 1)
+    watch = opened(Desk(parts))
+    assert "Another DHCP server" not in browser.get("/").text
+    file.write_text(
+        'provisioner_dhcp_rogue_servers{interface="eth1",address="10.98.0.9",mac="52:54:00:98:0d:01"} 1\n'
+    )
+    html = browser.get("/").text
+    assert "Another DHCP server answers on eth1" in html
+    assert "10.98.0.9" in html
+    assert "52:54:00:98:0d:01" in html
+    office.appliance.clock.advance(TIME_PASSES / SECOND)
+    told = watch.step()
+    assert told is not None, "an open page is told without a machine having moved"
+    assert [rogue.address for rogue in told.board.rogues] == ["10.98.0.9"]
+    file.write_text("")
+    office.appliance.clock.advance(TIME_PASSES / SECOND)
+    told = watch.step()
+    assert told is not None
+    assert told.board.rogues == ()
