@@ -32,14 +32,14 @@ class Wire:
     def exec(namespace: str) -> list[str]:
         return ["ip", "netns", "exec", namespace]
 
-    def plug(self, name: str, mac: str, address: str | None = None) -> str:
+    def plug(self, name: str, mac: str, address: str | None = None, bridge: str = "br0") -> str:
         """Add a client namespace with one NIC ``eth0`` of this MAC; returns the namespace."""
         namespace = f"{self.server}-{name}"
         port = f"v{secrets.token_hex(4)}"
         sh("ip", "netns", "add", namespace)
         self.clients[name] = namespace
         sh("ip", "-n", self.server, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", namespace)
-        sh("ip", "-n", self.server, "link", "set", port, "master", "br0", "up")
+        sh("ip", "-n", self.server, "link", "set", port, "master", bridge, "up")
         sh("ip", "-n", namespace, "link", "set", "lo", "up")
         sh("ip", "-n", namespace, "link", "set", "eth0", "address", mac, "up")
         if address:

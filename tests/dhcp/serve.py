@@ -1,8 +1,8 @@
 """A DHCP server on the wire of a test, one event a line on stdout.
 
-`python -m tests.dhcp.serve INTERFACE ADDRESS [MODE [LEASE_FILE]]` serves the rack of ``tests.dhcp.rack``; with a
-lease file, its subnets enrol strangers and have pools. A line ``fault`` on stdin makes the next look at the
-inventory raise, as a bug would; the end of stdin ends it.
+`python -m tests.dhcp.serve INTERFACE ADDRESS [MODE [LEASE_FILE [INTERFACE=ADDRESS]...]]` serves the rack of
+``tests.dhcp.rack``; with a lease file, its subnets enrol strangers and have pools. A line ``fault`` on stdin makes the
+next look at the inventory raise, as a bug would; the end of stdin ends it.
 """
 
 import json
@@ -66,14 +66,15 @@ def pooled(subnet: Subnet, text: str) -> Subnet:
     return replace(subnet, pools=(AddressRange(first, last),), unknown=UnknownPolicy.ENROL, lease_seconds=600)
 
 
-def main(name: str, address: str, mode: str = "authoritative", leases: str = "") -> None:
+def main(name: str, address: str, mode: str = "authoritative", leases: str = "", *further: str) -> None:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    wires = [(name, address), *(tuple(text.split("=")) for text in further)]
     second = machine("node18", SECOND_MAC, IPv4Address("10.98.0.18"))
     subnets = [pooled(NEAR, "10.98.0.200-10.98.0.209"), pooled(FAR, "10.99.0.200-10.99.0.209")]
     node = replace(NODE, slot=replace(NODE.slot, options=read_options(STATED)))
     snapshots = Snapshots(Inventory.build([node, FAR_NODE, second], subnets if leases else [NEAR, FAR]))
     server = DhcpServer(
-        [Served(name, IPv4Address(address), Mode(mode))],
+        [Served(wire, IPv4Address(ours), Mode(mode)) for wire, ours in wires],
         snapshots,
         Printer(),
         lambda: time.time_ns() // 1000,
