@@ -1,8 +1,8 @@
 """A DHCP server on the wire of a test, one event a line on stdout.
 
 `python -m tests.dhcp.serve INTERFACE ADDRESS [MODE [LEASE_FILE [INTERFACE=ADDRESS]...]]` serves the rack of
-``tests.dhcp.rack``; with a lease file, its subnets enrol strangers and have pools. A line ``fault`` on stdin makes the
-next look at the inventory raise, as a bug would; the end of stdin ends it.
+``tests.dhcp.rack``; with a lease file, its subnets enrol strangers and have pools. A line ``fault`` on stdin makes
+the next look at the inventory raise, as a bug would; the end of stdin ends it.
 """
 
 import json
