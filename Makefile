@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 IFACE ?=
 
-.PHONY: help setup setup-test run deb docs check test test-long bench bench-delivery bench-render lint clean
+.PHONY: help setup setup-test run deb docs check test test-long bench bench-bmc bench-delivery bench-render lint clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -44,6 +44,9 @@ bench-delivery: setup-test ## TFTP and HTTP beside tftpd-hpa, atftpd, dnsmasq, t
 
 bench-dhcp: setup-test ## DHCP exchanges a second beside Kea and dnsmasq; SHORT=1 takes a few minutes
 	@$(BIN)/python -m tests.bench.dhcp $(if $(SHORT),--short)
+
+bench-bmc: setup-test ## 300 BMCs harvested: wall time, memory, and what it does to DHCP
+	@$(BIN)/python -m tests.bench.bmc
 
 bench-render: setup-test ## Machines rendered a second, and how soon 300 that ask at once have their bytes
 	@$(BIN)/python -m tests.bench.render

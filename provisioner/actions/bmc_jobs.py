@@ -5,27 +5,28 @@ Whoever carries a job out owns its lease; who has lost it stops, because another
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from provisioner.actions import reconcile, scan
+from provisioner.actions import logins, reconcile, scan
 from provisioner.actions.harvest import merge, merge_chassis
-from provisioner.actions.logins import with_login
-from provisioner.domain.bmc import Bmc, BootDevice, Login, Power
+from provisioner.actions.logins import Chosen
+from provisioner.domain.bmc import Bmc, BootDevice, Chassis, Identity, Login, Power
 from provisioner.domain.errors import Refused
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.lifecycle import SECOND
 from provisioner.domain.machine import Machine
-from provisioner.domain.ports import BmcPort, Store
+from provisioner.domain.ports import BmcPort, Store, Transaction
 from provisioner.domain.records import Job
 
 KINDS = ("power", "install", "boot-device", "harvest", "scan")
 LEASE = 120 * SECOND
 _RENEWED_AFTER = 20 * SECOND
 """A lease outlives operations that take longer than it."""
-_KEPT_EVERY = 0.5
+_BEAT = 0.5
 """Seconds between two looks at what has ended: ten thousand results are not written ten thousand times."""
 _AT_ONCE = 32
 
@@ -60,14 +61,30 @@ def run(
         scan.go_on(store, port, job, clock, running.scanned)
     else:
         running.targets(sleep)
-    if job.kind == "harvest":
-        with store.transaction(job.actor) as tx:
-            reconcile.refreshed(tx, clock())
     return running.ended()
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One target under way."""
+
+    target: str
+    name: str
+    bmc: Bmc
+    machine: Machine | None
+    chosen: Chosen
+
+
+_Told = tuple[str | Identity | Chassis, Chosen] | Refused
+"""What came of a target, before it is written down."""
+
+
 class _Running:
-    """A job under way, as the database knows it."""
+    """A job under way, as the database knows it.
+
+    Threads ask the BMCs; the database is written by one of them only, everything that came within half a second in
+    one transaction with the job's own progress.
+    """
 
     def __init__(
         self, store: Store, port: BmcPort, job: Job, clock: Clock, progress: Callable[[Job], None]
@@ -77,13 +94,17 @@ class _Running:
         self._job = job
         self._clock = clock
         self._progress = progress
+        self._under_way: dict[Future[_Told], _Asked] = {}
 
     def scanned(self, job: Job, results: Mapping[str, Any], done: int) -> Job:
-        self._keep(replace(job, result={**job.result, **results}, done=done))
+        with self._store.transaction(job.actor) as tx:
+            self._keep(tx, replace(job, result={**job.result, **results}, done=done))
+        self._progress(self._job)
         return self._job
 
     def targets(self, sleep: Callable[[float], None]) -> None:
-        job = self._job
+        # A mark of a process that died counts: that target has all the result it gets.
+        job = self._job = replace(self._job, done=len(self._job.result))
         names = job.args.get("machines") or job.args.get("bmcs") or []
         todo = [target for target in names if target not in job.result]
         size = job.args.get("wave") or max(1, len(todo))
@@ -92,100 +113,133 @@ class _Running:
         with ThreadPoolExecutor(max_workers=min(_AT_ONCE, max(1, len(todo)))) as pool:
             for number, wave in enumerate(waves):
                 if number:
-                    self._keep(self._job, every)
+                    with self._store.transaction(job.actor) as tx:
+                        self._keep(tx, self._job, every)
                     sleep(every)
-                self._wave(pool, wave)
+                self._wave(pool, deque(wave))
 
-    def _wave(self, pool: ThreadPoolExecutor, wave: Sequence[str]) -> None:
-        marks = {} if _repeatable(self._job) else _begun(self._store, wave)
-        done, results = self._job.done, dict(self._job.result)
-        if marks:
-            self._keep(replace(self._job, result={**results, **marks}))
-        asked = {pool.submit(self._one, target): target for target in wave}
+    def _wave(self, pool: ThreadPoolExecutor, waiting: deque[str]) -> None:
+        ended: Iterable[Future[_Told]] = ()
+        try:
+            while waiting or self._under_way:
+                ended = wait(self._under_way, _BEAT).done if self._under_way else ()
+                late = self._clock() > self._job.lease_until - LEASE + _RENEWED_AFTER
+                if ended or late or (waiting and len(self._under_way) < _AT_ONCE):
+                    self._beat(pool, ended, waiting)
+        except KeyboardInterrupt:
+            # Who has not begun is as if never named; who has is waited for, so that its result is not lost.
+            left = {self._under_way.pop(each) for each in list(self._under_way) if each.cancel()}
+            finished = wait(self._under_way).done
+            with self._store.transaction(self._job.actor) as tx:
+                for asked in left:
+                    logins.release(tx, asked.bmc, asked.chosen)
+                told = self._written(tx, finished)
+                kept = {key: each for key, each in self._job.result.items() if key not in {a.target for a in left}}
+                self._keep(tx, replace(self._job, result={**kept, **told}, done=self._job.done + len(told)))
+            raise
 
-        def took(ended: Iterable[Future[dict[str, Any]]]) -> None:
-            nonlocal done
-            for future in ended:
-                target = asked.pop(future)
-                results[target] = future.result()
-                marks.pop(target, None)
-                done += 1
+    def _beat(self, pool: ThreadPoolExecutor, ended: Iterable[Future[_Told]], waiting: deque[str]) -> None:
+        """Write down what has ended, and take on as many again."""
+        with self._store.transaction(self._job.actor) as tx:
+            told = self._written(tx, ended)
+            next_ones: list[_Asked] = []
+            while waiting and len(self._under_way) + len(next_ones) < 2 * _AT_ONCE:
+                taken = self._taken(tx, waiting.popleft())
+                if isinstance(taken, _Asked):
+                    next_ones.append(taken)
+                else:
+                    told |= taken
+            marks = {} if _repeatable(self._job) else {each.target: _begun(each.name) for each in next_ones}
+            result = {**self._job.result, **told, **marks}
+            self._keep(tx, replace(self._job, result=result, done=self._job.done + len(told)))
+        for asked in next_ones:
+            self._under_way[pool.submit(self._ask, asked)] = asked
+        self._progress(self._job)
+
+    def _taken(self, tx: Transaction, target: str) -> _Asked | dict[str, Any]:
+        """A target with its login; or its result, if it cannot even be asked."""
+        name, machine = target, None
+        try:
+            if self._job.kind == "harvest":
+                bmc = tx.bmcs.get(target)
+                name = bmc.address
+            else:
+                machine = tx.machines.get(target)
+                name = machine.name
+                bmc = tx.bmcs.get(str(machine.bmc_id))
+            return _Asked(target, name, bmc, machine, logins.choose(tx, bmc, self._clock()))
+        except Refused as refusal:
+            return {target: self._noted(tx, name, machine, refusal)}
+
+    def _ask(self, asked: _Asked) -> _Told:
+        """In a thread: the BMC's answer."""
+        job, bmc, port = self._job, asked.bmc, self._port
+
+        def call(login: Login) -> str | Identity | Chassis:
+            if asked.machine is not None:
+                return _operate(port, job, asked.machine, bmc, login)
+            return port.chassis(bmc, login) if bmc.protocol == "cmm" else port.identify(bmc, login)
 
         try:
-            while asked:
-                took(wait(asked, _KEPT_EVERY).done)
-                if done > self._job.done or self._clock() > self._job.lease_until - LEASE + _RENEWED_AFTER:
-                    self._keep(replace(self._job, result={**results, **marks}, done=done))
-        except KeyboardInterrupt:
-            # Who has not begun keeps no mark; who has is waited for, so that its result is not lost.
-            for future in [each for each in asked if each.cancel()]:
-                marks.pop(asked.pop(future), None)
-            took(list(wait(asked).done))
-            self._keep(replace(self._job, result={**results, **marks}, done=done))
-            raise
+            return logins.attempt(self._store, bmc, job.actor, self._clock, asked.chosen, call)
+        except Refused as refusal:
+            return refusal
+
+    def _written(self, tx: Transaction, ended: Iterable[Future[_Told]]) -> dict[str, dict[str, Any]]:
+        """The results by target; every outcome becomes an event."""
+        results: dict[str, dict[str, Any]] = {}
+        for future in ended:
+            asked = self._under_way.pop(future)
+            told = future.result()
+            try:
+                if isinstance(told, Refused):
+                    raise told
+                said, chosen = told
+                logins.settle(tx, asked.bmc, chosen, self._clock())
+                results[asked.target] = self._merged(tx, asked, said)
+            except Refused as refusal:
+                results[asked.target] = self._noted(tx, asked.name, asked.machine, refusal)
+        return results
+
+    def _merged(self, tx: Transaction, asked: _Asked, told: str | Identity | Chassis) -> dict[str, Any]:
+        now = self._clock()
+        if isinstance(told, Chassis):
+            sentences = merge_chassis(tx, asked.bmc, told, now)
+            return {"ok": bool(sentences), "name": asked.name, "said": "; ".join(sentences) or "no blades"}
+        if isinstance(told, Identity):
+            machine, said = merge(tx, asked.bmc, told, now)
+            return {"ok": bool(told.macs), "name": machine.name if machine else asked.name, "said": said}
+        return self._noted(tx, asked.name, asked.machine, told)
+
+    def _noted(self, tx: Transaction, name: str, machine: Machine | None, said: str | Refused) -> dict[str, Any]:
+        """The event and the result of what was switched, or of what failed."""
+        ok = not isinstance(said, Refused)
+        about, mac = (machine.id, machine.boot_mac) if machine else (None, None)
+        kind = Kind.BMC_POWER if ok else Kind.BMC_ERROR
+        tx.events.add(Event(kind, str(said), self._clock(), about, mac, actor=self._job.actor))
+        return {"ok": ok, "name": name, "said": str(said)}
 
     def ended(self) -> Job:
         failures = sum(1 for result in self._job.result.values() if not result["ok"])
         state = "done" if not failures else "failed" if failures == len(self._job.result) else "partly"
-        self._put(replace(self._job, state=state, lease_until=0))
+        with self._store.transaction(self._job.actor) as tx:
+            if self._job.kind == "harvest":
+                reconcile.refreshed(tx, self._clock())
+            self._put(tx, replace(self._job, state=state, lease_until=0))
         return self._job
 
-    def _keep(self, job: Job, longer: float = 0.0) -> None:
+    def _keep(self, tx: Transaction, job: Job, longer: float = 0.0) -> None:
         """Store it and renew the lease."""
-        self._put(replace(job, lease_until=self._clock() + LEASE + int(longer * SECOND)))
-        self._progress(self._job)
+        self._put(tx, replace(job, lease_until=self._clock() + LEASE + int(longer * SECOND)))
 
-    def _put(self, job: Job) -> None:
+    def _put(self, tx: Transaction, job: Job) -> None:
         """Raises Refused if the lease is another's by now: each renewal moves it, so it tells whose it is."""
-        with self._store.transaction(job.actor) as tx:
-            if tx.jobs.get(str(job.id)).lease_until != self._job.lease_until:
-                raise Refused(
-                    f"job {job.id} was taken over by another process",
-                    f"it goes on there; `GET /api/v1/jobs/{job.id}` shows how far it is",
-                )
-            self._job = tx.jobs.put(job)
-
-    def _one(self, target: str) -> dict[str, Any]:
-        """One target; every outcome becomes a result and an event."""
-        store, job = self._store, self._job
-        machine: Machine | None = None
-        try:
-            with store.reading() as tx:
-                if job.kind == "harvest":
-                    bmc = tx.bmcs.get(target)
-                else:
-                    machine = tx.machines.get(target)
-                    bmc = tx.bmcs.get(str(machine.bmc_id))
-            if machine is None:
-                return self._harvested(bmc)
-            switched = machine
-            said = with_login(
-                store, bmc, job.actor, self._clock, lambda login: _operate(self._port, job, switched, bmc, login)
+        if tx.jobs.get(str(job.id)).lease_until != self._job.lease_until:
+            raise Refused(
+                f"job {job.id} was taken over by another process",
+                f"it goes on there; `provisioner job show {job.id}` shows how far it is",
             )
-            kind, ok = Kind.BMC_POWER, True
-        except Refused as refusal:
-            said, kind, ok = str(refusal), Kind.BMC_ERROR, False
-        mac = machine.boot_mac if machine else None
-        with store.transaction(job.actor) as tx:
-            tx.events.add(Event(kind, said, self._clock(), machine.id if machine else None, mac, actor=job.actor))
-        return {"ok": ok, "name": machine.name if machine else self._named(target), "said": said}
-
-    def _named(self, target: str) -> str:
-        with self._store.reading() as tx:
-            bmc = tx.bmcs.find(target)
-        return bmc.address if bmc else target
-
-    def _harvested(self, bmc: Bmc) -> dict[str, Any]:
-        store, job, port = self._store, self._job, self._port
-        if bmc.protocol == "cmm":
-            chassis = with_login(store, bmc, job.actor, self._clock, lambda login: port.chassis(bmc, login))
-            with store.transaction(job.actor) as tx:
-                sentences = merge_chassis(tx, bmc, chassis, self._clock())
-            return {"ok": bool(sentences), "name": bmc.address, "said": "; ".join(sentences) or "no blades"}
-        identity = with_login(store, bmc, job.actor, self._clock, lambda login: port.identify(bmc, login))
-        with store.transaction(job.actor) as tx:
-            machine, said = merge(tx, bmc, identity, self._clock())
-        return {"ok": bool(identity.macs), "name": machine.name if machine else bmc.address, "said": said}
+        self._job = tx.jobs.put(job)
 
 
 def _repeatable(job: Job) -> bool:
@@ -193,12 +247,10 @@ def _repeatable(job: Job) -> bool:
     return job.kind not in ("power", "install") or job.args.get("operation") in (Power.ON, Power.OFF, Power.STATUS)
 
 
-def _begun(store: Store, targets: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _begun(name: str) -> dict[str, Any]:
     """What stands there if this process ends before the switching does."""
     said = "was being switched when the service stopped, and is not switched again; look at its power state"
-    with store.reading() as tx:
-        machines = {target: tx.machines.find(target) for target in targets}
-    return {t: {"ok": False, "name": found.name if found else t, "said": said} for t, found in machines.items()}
+    return {"ok": False, "name": name, "said": said}
 
 
 def _operate(port: BmcPort, job: Job, machine: Machine, bmc: Bmc, login: Login) -> str:

@@ -21,7 +21,7 @@ def merge(tx: Transaction, bmc: Bmc, identity: Identity, now: int) -> tuple[Mach
     bmc = _learned(tx, bmc, identity.certificate, identity.protocol, identity.port)
     notes = f" ({'; '.join(identity.notes)})" if identity.notes else ""
     known = [found for mac in identity.macs if (found := tx.machines.find(str(mac)))]
-    before = next((m for m in tx.machines.list() if m.bmc_id == bmc.id), None) or next(iter(known), None)
+    before = tx.machines.behind(bmc.id) or next(iter(known), None)
     strangers = [m for m in known if before is not None and m.id != before.id]
     if strangers:
         raise Conflict(

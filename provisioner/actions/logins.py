@@ -31,48 +31,71 @@ MOST_REFUSED = 2
 FIELDS = ("prefix", "user", "password", "position")
 
 
-def with_login(store: Store, bmc: Bmc, actor: str, clock: Callable[[], int], call: Callable[[Login], T]) -> T:
-    """``call`` with the first candidate that this BMC takes. Raises BmcError, and what ``call`` raises."""
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A candidate that is to be used now, and whether it has worked there."""
+
+    credential: Credential
+    proven: bool
+
+    @property
+    def login(self) -> Login:
+        return Login(self.credential.user, self.credential.password)
+
+
+def choose(tx: Transaction, bmc: Bmc, now: int) -> Chosen:
+    """The candidate to use; one that has not worked yet is written down as being tried. Raises BmcError."""
+    tries = tx.login_tries.at(bmc.id)
+    for credential in candidates(tx, bmc):
+        if (before := tries.get(credential.id)) and before.outcome == "worked":
+            return Chosen(credential, proven=True)
+    left = _left(tx, bmc, now)
+    if not left:
+        raise _exhausted(tx, bmc, now)
+    before = tries.get(left[0].id)
+    outcome = "again" if before and before.outcome == "trying" else "trying"
+    tx.login_tries.put(LoginTry(bmc.id, left[0].id, outcome, now))
+    return Chosen(left[0], proven=False)
+
+
+def attempt(
+    store: Store, bmc: Bmc, actor: str, clock: Callable[[], int], chosen: Chosen, call: Callable[[Login], T]
+) -> tuple[T, Chosen]:
+    """``call`` with the chosen candidate, and if the BMC refuses it with the next; and which one it was.
+
+    Whoever asked ends it with ``settle``. Raises BmcError, and what ``call`` raises.
+    """
     while True:
-        credential, proven = _next(store, bmc, actor, clock)
         try:
-            result = call(Login(credential.user, credential.password))
+            return call(chosen.login), chosen
         except BaseException as error:
             if not isinstance(error, BmcError) or error.kind != "wrong-password":
-                if not proven:
+                if not chosen.proven:
                     # It never came to a login, or that was taken and something else failed: no refusal.
                     with store.transaction(actor) as tx:
-                        tx.login_tries.forget(bmc_id=bmc.id, credential_id=credential.id)
+                        release(tx, bmc, chosen)
                 raise
             with store.transaction(actor) as tx:
-                tx.login_tries.put(LoginTry(bmc.id, credential.id, "refused", clock()))
-                if left := _left(tx, bmc, clock()):
-                    said = f"{error.problem}; {left[0].user} is tried next"
+                tx.login_tries.put(LoginTry(bmc.id, chosen.credential.id, "refused", clock()))
+                again = bool(_left(tx, bmc, clock()))
+                if again:
+                    chosen = choose(tx, bmc, clock())
+                    said = f"{error.problem}; {chosen.credential.user} is tried next"
                     tx.events.add(Event(Kind.BMC_ERROR, said, clock()))
-            if not left:
+            if not again:
                 raise
-            continue
-        if not proven:
-            with store.transaction(actor) as tx:
-                tx.login_tries.put(LoginTry(bmc.id, credential.id, "worked", clock()))
-        return result
 
 
-def _next(store: Store, bmc: Bmc, actor: str, clock: Callable[[], int]) -> tuple[Credential, bool]:
-    """The candidate to use now, and whether it has worked there. Raises BmcError."""
-    with store.reading() as tx:
-        tries = tx.login_tries.at(bmc.id)
-        for credential in candidates(tx, bmc):
-            if (before := tries.get(credential.id)) and before.outcome == "worked":
-                return credential, True
-    with store.transaction(actor) as tx:
-        left = _left(tx, bmc, clock())
-        if not left:
-            raise _exhausted(tx, bmc, clock())
-        before = tries.get(left[0].id)
-        outcome = "again" if before and before.outcome == "trying" else "trying"
-        tx.login_tries.put(LoginTry(bmc.id, left[0].id, outcome, clock()))
-        return left[0], False
+def settle(tx: Transaction, bmc: Bmc, chosen: Chosen, now: int) -> None:
+    """It worked: this one comes first from now on."""
+    if not chosen.proven:
+        tx.login_tries.put(LoginTry(bmc.id, chosen.credential.id, "worked", now))
+
+
+def release(tx: Transaction, bmc: Bmc, chosen: Chosen) -> None:
+    """It was not tried after all."""
+    if not chosen.proven:
+        tx.login_tries.forget(bmc_id=bmc.id, credential_id=chosen.credential.id)
 
 
 def candidates(tx: Transaction, bmc: Bmc) -> list[Credential]:

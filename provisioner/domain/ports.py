@@ -51,6 +51,10 @@ class MachineRepository(Repository[Machine], Protocol):
         """How many machines came by themselves (DHCP) and are still ``new``."""
         ...
 
+    def behind(self, bmc_id: UUID) -> Machine | None:
+        """The machine that names this BMC."""
+        ...
+
     def put_progress(self, machine: Machine) -> None:
         """Store state, phase and install counters only: the version (ETag) stays."""
         ...

@@ -61,6 +61,11 @@ class MachineRows:
     def get(self, ref: str) -> Machine:
         return found(self.find(ref), KIND, ref)
 
+    def behind(self, bmc_id: UUID) -> Machine | None:
+        here = select(_m.c.id).where(_m.c.bmc_id == bmc_id).order_by(_m.c.id).limit(1)
+        machine_id = self._run(here).scalar_one_or_none()
+        return self._by_id(machine_id) if machine_id else None
+
     def list(self) -> Sequence[Machine]:
         """All with their compiled files, in the order in which people walk along racks."""
         return sorted(load_machines(self._session.connection), key=slot_order)
