@@ -36,6 +36,9 @@ def run(
     payload: Annotated[
         Path | None, typer.Option(help="Folder of files that the roles install, added as payload.")
     ] = None,
+    image: Annotated[
+        list[str] | None, typer.Option(help="NAME=DIR: a further image, for roles that boot it; repeatable.")
+    ] = None,
 ) -> None:
     """Build a rack, let it install itself, judge it, take it down. Exit 0 only if every machine arrived."""
     options = LabOptions(
@@ -51,6 +54,7 @@ def run(
         directory=directory,
         cloud_configs=cloud_configs,
         payload=payload,
+        images=tuple(image or ()),
     )
     raise typer.Exit(run_lab(options))
 

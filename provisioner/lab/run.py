@@ -68,6 +68,8 @@ class LabOptions:
     cloud_configs: Path | None = None
     payload: Path | None = None
     """Every file below it is added to the payload, under its path there."""
+    images: tuple[str, ...] = ()
+    """NAME=DIR each, imported beside the lab's own."""
     honour_boot_device: bool = False
     power_cycle: bool = False
     """Power-cycle every machine that arrived once more: it has to come home from its disk, and nothing installs."""
@@ -91,6 +93,9 @@ def main(options: LabOptions) -> int:
     """Run the lab; 0 only if every machine arrived. Raises Refused. Everything is gone when it returns or raises,
     by Ctrl-C and SIGTERM too."""
     wanted = firmwares(options)
+    for named in options.images:
+        if not Path(named.partition("=")[2]).is_dir():
+            raise Refused(f"--image {named!r} names no folder", "write NAME=DIR")
     if options.drop_callbacks:
         check_requirements(uefi=False, further=[("nft", "nftables")])
     image = options.netboot_assets / "build" / "images" / IMAGE / "lab"
@@ -183,6 +188,8 @@ class _Run:
         self._appliance.command("subnet", "add", prefix, "--gateway", str(self._rack.network.address))
         if image.is_dir():
             self._appliance.command("image", "import", str(image), "--name", IMAGE)
+        for name, _, directory in (named.partition("=") for named in self._options.images):
+            self._appliance.command("image", "import", directory, "--name", name, "--version", "lab")
         self._appliance.command("cluster", "add", CLUSTER, "--endpoint", f"https://{endpoint}:6443")
         payload = self._options.payload
         for file in sorted(payload.rglob("*")) if payload else ():
