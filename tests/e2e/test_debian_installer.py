@@ -1,5 +1,5 @@
-"""Debian's real installer, netbooted by the role ``debian`` on real firmware, as far as a wire without a mirror lets
-it: it brings its network up, fetches our preseed, and asks the mirror that the preseed names."""
+"""Debian's real installer, netbooted by the role ``debian`` on real firmware, as far as it gets on a wire without a
+mirror: it brings its network up, fetches our preseed, and asks the mirror that the preseed names."""
 
 import time
 from collections.abc import Iterator
