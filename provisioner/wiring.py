@@ -116,7 +116,13 @@ class House:
     @cached_property
     def compiler(self) -> RoleCompiler:
         signed = self.images.signed_by_debian
-        return RoleCompiler(self.roles, self.images.get, payload=self.payload.manifest, signed=signed)
+        return RoleCompiler(
+            self.roles,
+            self.images.get,
+            payload=self.payload.manifest,
+            signed=signed,
+            key=self.keyring.token_key,
+        )
 
     def role_names(self) -> frozenset[str]:
         return frozenset(self.roles.names())

@@ -16,7 +16,7 @@ from provisioner.domain.identity import contradiction
 from provisioner.domain.lifecycle import UNREPORTED, exhausted, overdue, presumed_installed
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import Install, IPAddress, Machine, Phase, State
-from provisioner.domain.tokens import fill, install_token, machine_token, token_hash
+from provisioner.domain.tokens import fill, install_token, join_token, machine_token, token_hash
 
 BOOT_SCRIPT = "boot.ipxe"
 BEGINNINGS = frozenset(("install.sh", "preseed.cfg", "user-data", "talos.yaml"))
@@ -195,6 +195,8 @@ def _filled(front: Front, machine: Machine, part: str, server: str) -> bytes:
         install_token=install_token(front.token_key, install.id),
         machine_token=machine_token(front.token_key, install.id),
         server=server,
+        join_token=join_token(front.token_key, install.id),
+        cluster_keys=front.cluster_keys,
     )
 
 

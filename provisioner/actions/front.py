@@ -16,6 +16,7 @@ from provisioner.domain.events import Event
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import IPAddress, Machine
 from provisioner.domain.ports import Compiler, Journal, Observer, SnapshotSource, Store
+from provisioner.domain.tokens import ClusterKeys, no_cluster_keys
 
 REMEMBERED = 20_000
 """Machines kept ahead of the snapshot: more than one appliance serves."""
@@ -41,6 +42,8 @@ class Front:
     neighbour: Callable[[IPAddress], Mac | None]
     compiler: Compiler
     arm_hours: float = 24
+    cluster_keys: ClusterKeys = field(default=no_cluster_keys, repr=False)
+    """Keys that control planes share, written into what they are served."""
     _ahead: "OrderedDict[UUID, _Ahead]" = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from provisioner.boot import context as variables
-from provisioner.boot import grub, ignition, release, roles, script, validate
+from provisioner.boot import grub, ignition, release, roles, script, trust, validate
 from provisioner.boot.document import InvalidDocument, Problem
 from provisioner.boot.payload import PayloadLookup, chosen, no_payload
 from provisioner.boot.quoting import ipxe_argument
@@ -82,8 +82,11 @@ class RoleCompiler:
         payload: PayloadLookup = no_payload,
         *,
         signed: Callable[[str, str, str], bool] = lambda *_: True,
+        key: bytes = b"",
     ) -> None:
-        """``signed``: does shim take this image's, version's kernel file under Secure Boot?"""
+        """``signed``: does shim take this image's, version's kernel file under Secure Boot? ``key``: the
+        appliance's, of which clusters' authorities are derived."""
+        self._key = key
         self._roles = role_folder
         self._images = images
         self._payload = payload
@@ -113,8 +116,10 @@ class RoleCompiler:
         payload, left_out = chosen(role, self._payload)
         context, warnings = variables.build(machine, inventory, role, params, boot, payload)
         warnings += left_out
+        context["cluster"] |= trust.granted(role, machine, inventory, self._key)
         rendered, arguments = self.render(role, context)
         line = release.kernel_line(boot, settings.format, arguments, autologin=settings.autologin)
+        trust.refuse_stray_keys(role, rendered)
         parts = _valid(role, rendered)
         parts["boot.ipxe"] = script.install_script(machine.name, role.name, boot, line)
         if settings.format in grub.FORMATS:

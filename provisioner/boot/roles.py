@@ -36,6 +36,8 @@ class Parameter(_Strict):
     default: Any = None
     description: str = ""
     required: bool = False
+    example: Any = None
+    """For trying the role where its default, or any text, would not do."""
 
     @model_validator(mode="after")
     def _default_fits(self) -> "Parameter":
@@ -170,6 +172,8 @@ class RoleFile(_Strict):
     """Roles of which the machine's cluster should have a member; a cluster without one is warned about."""
     dhcp: dict[str, str | int] = Field(default_factory=dict)
     """DHCP options by name; they win over the subnet's, and a machine's win over them."""
+    trust: Literal["none", "member", "keys"] = "none"
+    """What the machine gets of its cluster: nothing, certificates and a token to join with, or the keys as well."""
     proof: Literal["ran", "validated", "rendered"] = "rendered"
 
     @field_validator("image", "image_version")

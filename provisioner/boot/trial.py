@@ -9,6 +9,7 @@ from provisioner.boot.compile import Compiled, ImageLookup, RoleCompiler
 from provisioner.boot.payload import PayloadEntry, PayloadLookup, no_payload
 from provisioner.boot.release import families
 from provisioner.boot.roles import Role, RoleFolder
+from provisioner.domain.cluster import Cluster
 from provisioner.domain.errors import NotFound
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.mac import Mac
@@ -22,6 +23,9 @@ _EXAMPLES: dict[str, Any] = {
     "list": ["example"],
     "map": {"a": "b"},
 }
+
+
+_CLUSTER = Cluster(UUID(int=0), "example", "192.0.2.100:6443")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ def try_role(
         domain="example.net",
     )
     try:
-        compiled = compiler.compile(machines[0], Inventory.build(machines, [subnet]))
+        compiled = compiler.compile(machines[0], Inventory.build(machines, [subnet], clusters=[_CLUSTER]))
     finally:
         compiler.close()
     return compiled, [*warnings, *compiled.warnings]
@@ -111,7 +115,8 @@ def example_files(role: Role) -> tuple[str, ...]:
 def _example(role: Role, number: int) -> Machine:
     """A machine in documentation's own address range, with an example for each parameter that must be set."""
     here = UUID(int=number)
-    params = {name: _EXAMPLES[p.type] for name, p in role.settings.parameters.items() if p.required}
+    given = {name: p.example for name, p in role.settings.parameters.items() if p.example is not None}
+    params = {name: _EXAMPLES[p.type] for name, p in role.settings.parameters.items() if p.required} | given
     slot = Slot(here, f"example{number}", rack="r1", unit=number, role=role.name, params=params, cluster="example")
     mac = Mac(bytes((0x02, 0, 0, 0, 0, number)))
     address = Address(here, IPv4Address("192.0.2.0") + number)

@@ -17,10 +17,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from provisioner.actions import deliver, newcomers, record_report
+from provisioner.actions import deliver, joining, newcomers, record_report
 from provisioner.actions.front import Front
 from provisioner.actions.happening import What
 from provisioner.actions.record_report import LOG_BYTES, Said
+from provisioner.boot import pki
 from provisioner.boot.script import explain_script, script_for
 from provisioner.domain.boot import Action
 from provisioner.domain.errors import InvalidValue, NotAdmitted, NotFound, Refused, StoreUnavailable
@@ -48,6 +49,7 @@ def create_machines_app(parts: Parts) -> Starlette:
             Route(f"{token}/complete", door.report(What.COMPLETE), methods=["POST"]),
             Route(f"{token}/failed", door.report(What.FAILED), methods=["POST"]),
             Route(f"{token}/{{part:path}}", door.file, methods=["GET"]),
+            Route("/m/{token}/joining/{secret}", door.joining, methods=["GET"]),
             Route("/m/{token}/active", door.report(What.ACTIVE), methods=["POST"]),
             # Yoo-Installer's URLs.
             Route(f"{role}/pxe.yml", door.file_of_role("pxe.yml"), methods=["GET"]),
@@ -89,6 +91,7 @@ class _Door:
             parts.neighbour,
             parts.compiler,
             parts.arm_hours,
+            lambda name, cluster: pki.secret(parts.token_key, cluster, name),
         )
 
     def boot_script(self, request: Request) -> Response:
@@ -143,6 +146,13 @@ class _Door:
             return _recorded(stored)
 
         return handler
+
+    def joining(self, request: Request) -> Response:
+        """For a control plane: a line ``TOKEN NAME`` for each machine that is about to join its cluster."""
+        who = self._asker(request)
+        token, secret = request.path_params["token"], request.path_params["secret"]
+        rows = joining.joining(self._front, token, secret, who.source, who.now)
+        return _text("".join(f"{row.token} {row.name}\n" for row in rows).encode())
 
     def finish(self, request: Request) -> Response:
         who = self._asker(request)
