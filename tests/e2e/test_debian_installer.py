@@ -1,6 +1,7 @@
 """Debian's real installer, netbooted by the role ``debian`` on real firmware, as far as it gets on a wire without a
 mirror: it brings its network up, fetches our preseed, and asks the mirror that the preseed names."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         'cd "$1" && apt-get download debian-installer-12-netboot-amd64 && dpkg-deb -x debian-installer-*.deb di'
     )
     sh("bash", "-c", script, "bash", str(folder), timeout=300)
-    image = folder / "di/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64"
+    image = folder / "image"
+    image.mkdir()
+    for name in ("linux", "initrd.gz"):
+        shutil.copy(
+            folder / "di/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64" / name, image
+        )
     options = ("--machines", "1", "--firmware", "bios", "--role", "debian", "--timeout", "1200")
     lab = start(folder / "lab", *options, "--image", f"debian={image}")
     try:
@@ -33,6 +39,7 @@ def test_the_real_installer_fetches_our_preseed_and_goes_on_with_it(lab: Lab) ->
     until, told = time.monotonic() + 900, ""
     while "read preseed.cfg" not in told:
         assert time.monotonic() < until, f"no preseed was fetched: {told}\n{lab.log()}"
+        assert lab.process.poll() is None, lab.log()
         time.sleep(5)
         told = _events(lab)
     assert "install script handed out, attempt 1 of 3" in told
