@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -69,6 +70,10 @@ class House:
             if not database_may_be_away:
                 raise
         return cls(settings, engine, keyring, SqlStore(engine, keyring))
+
+    def snapshot_file(self, service: str) -> Path:
+        """Where a service finds the inventory when the database is away at its start."""
+        return self.settings.data_dir / f"snapshot-{service}.json"
 
     @cached_property
     def roles(self) -> RoleFolder:

@@ -1,4 +1,7 @@
-"""The process that writes what a packet loop observes: forked once, before there are threads."""
+"""The process that writes for the packet loops: what they observe, and their snapshot of the inventory on disk.
+
+Forked once, before there are threads.
+"""
 
 import os
 import signal
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from provisioner.settings import Settings
+from provisioner.storage.feed import ChangeFeed
 from provisioner.storage.observer import EventWriter
 from provisioner.storage.pipe import PipeObserver, pipe, write_from
 from provisioner.wiring import House
@@ -36,8 +40,11 @@ class Writer:
             _, self.status = os.waitpid(self.pid, 0)
 
 
-def writer_process(stack: ExitStack, settings: Settings, name: str) -> Writer:
-    """Fork it. It ends, its queue written, when this process closes the pipe or dies."""
+def writer_process(stack: ExitStack, settings: Settings, name: str, *, files: bool | str) -> Writer:
+    """Fork it. It ends, its queue written, when this process closes the pipe or dies.
+
+    ``files``: as in the service's own feed; what is on disk is what it would have in memory.
+    """
     here, there = pipe()
     pid = os.fork()
     if pid:
@@ -51,11 +58,14 @@ def writer_process(stack: ExitStack, settings: Settings, name: str) -> Writer:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         # A packet is answered before it is written about.
-        os.nice(5)
+        os.nice(10)
         with ExitStack() as own:
             house = own.enter_context(House.open(settings, database_may_be_away=True))
             observer = EventWriter(house.store, name)
             own.callback(observer.close)
+            feed = ChangeFeed(house.store, snapshot_file=house.snapshot_file(name), files=files)
+            feed.start()
+            own.callback(feed.stop)
             write_from(there, observer)
         code = 0
     except Exception:

@@ -15,6 +15,7 @@ from provisioner.domain.mac import Mac
 from provisioner.domain.subnet import AddressRange, Subnet
 
 SECOND = 1_000_000
+_GRAIN = 10 * SECOND
 HELD_FOR = 600 * SECOND
 """How long a declined reservation is not offered: long enough for the alert to be read, short enough that a machine
 whose conflict is gone boots again by itself."""
@@ -125,6 +126,9 @@ class LeaseBook:
         self._pools: dict[tuple[AddressRange, ...], _Pool] = {}
         self._newcomers = newcomers
         self._buckets: dict[str, Bucket] = {}
+        self._ends: dict[tuple[LeaseState, int], int] = {}
+        """How many of a state end in which ten seconds. Counted as they come: to go through 60,000 would take
+        Python's lock from the packet loop for longer than an answer may take."""
         for lease in known:
             self.put(lease)
 
@@ -134,6 +138,14 @@ class LeaseBook:
     def snapshot(self) -> list[Lease]:
         """All, copied in one step: the loop's thread may go on."""
         return list(self._leases.values())
+
+    def counts(self, now: int) -> dict[str, int]:
+        """How many by state, within ten seconds; ``ended`` are memories. Any thread may ask."""
+        found: dict[str, int] = {}
+        for (state, span), number in self._ends.copy().items():
+            name = state.name.lower() if (span + 1) * _GRAIN > now else "ended"
+            found[name] = found.get(name, 0) + number
+        return found
 
     def knows(self, mac: bytes) -> bool:
         """Does it have, or had it last, an address of a pool?"""
@@ -187,6 +199,9 @@ class LeaseBook:
             if before is not None:
                 self._unlink(before)
             self._of_mac[lease.mac] = (*self._of_mac.get(lease.mac, ()), lease.address)
+        if before is not None:
+            self._count(before, -1)
+        self._count(lease, 1)
         self._leases[lease.address] = lease
         for pool in self._pools.values():
             pool.note(lease)
@@ -198,14 +213,25 @@ class LeaseBook:
             self.put(before)
         elif (lease := self._leases.pop(address, None)) is not None:
             self._unlink(lease)
+            self._count(lease, -1)
             # The pools look for fresh addresses further on only.
             self._pools.clear()
 
     def shift(self, by: int) -> None:
         """The clock was stepped by so many microseconds: what was left of every lease is still left."""
+        self._ends.clear()
         for lease in list(self._leases.values()):
-            self._leases[lease.address] = replace(lease, until=lease.until + by)
+            shifted = self._leases[lease.address] = replace(lease, until=lease.until + by)
+            self._count(shifted, 1)
         self._pools.clear()
+
+    def _count(self, lease: Lease, by: int) -> None:
+        key = (lease.state, lease.until // _GRAIN)
+        number = self._ends.get(key, 0) + by
+        if number:
+            self._ends[key] = number
+        else:
+            del self._ends[key]
 
     def _unlink(self, lease: Lease) -> None:
         rest = tuple(address for address in self._of_mac[lease.mac] if address != lease.address)

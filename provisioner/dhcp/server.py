@@ -9,7 +9,6 @@ import selectors
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -161,11 +160,8 @@ class DhcpServer:
         self._wake_up()
 
     def lease_counts(self) -> Mapping[str, int]:
-        """The pools' addresses by state, for the metrics."""
-        now = self._clock()
-        return Counter(
-            lease.state.name.lower() if lease.until > now else "ended" for lease in self._book.snapshot()
-        )
+        """The pools' addresses by state, for the metrics. Any thread may ask."""
+        return self._book.counts(self._clock())
 
     def _register(self, serving: "_Serving") -> None:
         wire = serving.wire

@@ -125,7 +125,9 @@ class Tokens(Repository[ApiToken], Protocol):
 
 
 class Events(Protocol):
-    def add(self, event: Event) -> None: ...
+    def add(self, *events: Event) -> None:
+        """Many at once cost a tenth of what they cost one by one."""
+        ...
 
     def list(
         self, *, machine_id: UUID | None = None, after: int = 0, before: int | None = None, limit: int = 100

@@ -17,8 +17,9 @@ LOOK_ANYWAY_SECONDS = 2.0
 """A connection that died without a word (a pulled cable) is noticed after this."""
 
 
-def rings(engine: Engine, stop: threading.Event) -> Generator[None]:
-    """Yields once at the start, after each foreign commit, and every LOOK_ANYWAY_SECONDS, until ``stop``.
+def rings(engine: Engine, stop: threading.Event) -> Generator[int | None]:
+    """Yields once at the start, after each foreign commit, and every LOOK_ANYWAY_SECONDS, until ``stop``: the seq
+    of the last change where that costs next to nothing to know, else None. Most commits are of events only.
 
     What was committed after a yield leads to another one: the ear is open before the first. Several commits
     may become one yield. Raises StoreUnavailable when the database goes away.
@@ -40,7 +41,7 @@ def rings(engine: Engine, stop: threading.Event) -> Generator[None]:
 def _notified(connection: "psycopg.Connection[Any]", stop: threading.Event) -> Generator[None]:
     connection.autocommit = True
     connection.execute(f"LISTEN {NOTIFY_CHANNEL}")
-    yield
+    yield None
     while not stop.is_set():
         heard = False
         waited = 0.0
@@ -53,10 +54,10 @@ def _notified(connection: "psycopg.Connection[Any]", stop: threading.Event) -> G
         if not stop.is_set():
             if not heard:
                 connection.execute("SELECT 1")
-            yield
+            yield None
 
 
-def _data_version(connection: Any, stop: threading.Event) -> Generator[None]:
+def _data_version(connection: Any, stop: threading.Event) -> Generator[int]:
     known = None
     polls = 0
     while not stop.is_set():
@@ -64,5 +65,6 @@ def _data_version(connection: Any, stop: threading.Event) -> Generator[None]:
         polls += 1
         if version != known or polls * POLL_SECONDS >= LOOK_ANYWAY_SECONDS:
             known, polls = version, 0
-            yield
+            (seq,) = connection.execute("SELECT max(seq) FROM changes").fetchone()
+            yield seq or 0
         stop.wait(POLL_SECONDS)

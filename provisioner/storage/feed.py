@@ -29,13 +29,22 @@ class ChangeFeed:
     """Implements ``ports.SnapshotSource``. While the database is away it serves what it had.
 
     ``snapshot_file``: kept up to date on disk and read at a start without a database; each process needs its
-    own. ``files`` False leaves compiled bytes out of the snapshot (for processes that serve none); a part's
-    name keeps that one only.
+    own. ``keep`` False reads it only: to write 10,000 machines costs a second of Python's lock, so that the packet
+    loops leave it to another process. ``files`` False leaves compiled bytes out of the snapshot (for processes that
+    serve none); a part's name keeps that one only.
     """
 
-    def __init__(self, store: SqlStore, *, snapshot_file: Path | None = None, files: bool | str = True) -> None:
+    def __init__(
+        self,
+        store: SqlStore,
+        *,
+        snapshot_file: Path | None = None,
+        keep: bool = True,
+        files: bool | str = True,
+    ) -> None:
         self._store = store
         self._snapshot_file = snapshot_file
+        self._keep = keep
         self._files = files
         self._inventory = Inventory()
         self._loaded = False
@@ -105,8 +114,9 @@ class ChangeFeed:
         while not self._stop.is_set():
             try:
                 with closing(rings(self._store.engine, self._stop)) as bell:
-                    for _ in bell:
-                        self._take(self._read())
+                    for seq in bell:
+                        if seq is None or seq != self._inventory.seq or not self._loaded:
+                            self._take(self._read())
                         self._follow_again()
                         pause = first
                         for call in self._on_commit:
@@ -175,7 +185,7 @@ class ChangeFeed:
     def _save(self) -> None:
         """Write the snapshot file if it is not what is served, and not what was read from it."""
         inventory = self._inventory
-        if self._snapshot_file is None or not self._loaded or inventory is self._saved:
+        if self._snapshot_file is None or not self._keep or not self._loaded or inventory is self._saved:
             return
         try:
             write_snapshot(self._snapshot_file, inventory)

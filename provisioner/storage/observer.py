@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -173,14 +173,17 @@ class EventWriter:
                 self._away_said = False
                 return
 
-    def _add(self, tx: Transaction, batch: Iterable[_Waiting]) -> None:
+    def _add(self, tx: Transaction, batch: Sequence[_Waiting]) -> None:
+        told = [
+            replace(waiting.event, data={**waiting.event.data, "count": waiting.count})
+            if waiting.count > 1
+            else waiting.event
+            for waiting in batch
+        ]
+        tx.events.add(*told)
         for waiting in batch:
-            event = waiting.event
-            if waiting.count > 1:
-                event = replace(event, data={**event.data, "count": waiting.count})
-            tx.events.add(event)
             if not waiting.repeat:
-                _move(tx, event)
+                _move(tx, waiting.event)
 
     def _about_dropped(self, count: int) -> Event:
         message = f"{count} observations of {self._service} were not kept; too many waited for the database"

@@ -22,14 +22,26 @@ class EventRows:
         self._session = session
         self._run = session.connection.execute
 
-    def add(self, event: Event) -> None:
-        """An event without an actor gets the transaction's."""
+    def add(self, *events: Event) -> None:
+        """In this order. An event without an actor gets the transaction's."""
+        if not events:
+            return
         self._session.touch()
-        row = {name: getattr(event, name) for name in ("kind", "message", "at", "machine_id", "mac", "phase")}
+        rows = [
+            {
+                "kind": event.kind,
+                "message": event.message,
+                "at": event.at,
+                "machine_id": event.machine_id,
+                "mac": event.mac,
+                "phase": event.phase,
+                "actor": event.actor or self._session.actor,
+                "data": dict(event.data),
+            }
+            for event in events
+        ]
         # Parameters beside the statement, not in it: that is what makes batches fast.
-        self._run(
-            insert(tables.events), {**row, "actor": event.actor or self._session.actor, "data": dict(event.data)}
-        )
+        self._run(insert(tables.events), rows if len(rows) > 1 else rows[0])
 
     def list(
         self, *, machine_id: UUID | None = None, after: int = 0, before: int | None = None, limit: int = 100

@@ -418,8 +418,12 @@ def until(true: Callable[[], bool], seconds: float = 10) -> None:
 
 
 def kill_by_pidfile(file: Path) -> None:
+    def daemon() -> str:
+        said = file.read_text().strip()
+        return said if said.isdigit() and Path(f"/proc/{said}").exists() else ""
+
     # dhclient writes it twice: before it goes to the background, and there.
-    until(lambda: Path(f"/proc/{int(file.read_text())}").exists())
-    pid = int(file.read_text())
+    until(lambda: daemon() != "")
+    pid = int(daemon())
     os.kill(pid, 15)
     until(lambda: not Path(f"/proc/{pid}").exists())
