@@ -42,6 +42,7 @@ def capture(name: str) -> bytes:
         ("ovmf-http", "10.98.0.19", b"http://10.98.0.1/loaders/snponly.efi", Phase.FIRMWARE),
         ("udhcpc", "10.98.0.17", b"", None),
         ("dhclient", "10.98.0.17", b"", None),
+        ("networkd", "10.98.0.17", b"", None),
     ],
 )
 def test_a_real_client_is_answered(

@@ -301,6 +301,34 @@ def test_dhclient_gets_the_reserved_address_and_comes_back_with_it(
     assert "1400|rack.example. example.|10.98.0.40|16 10 97 10 98 0 7 0 10 98 0 254" in told
 
 
+NETWORKD = """
+mount -t tmpfs none /run && mkdir -p /run/systemd/network /run/dbus
+printf '[Match]\\nName=eth0\\n[Network]\\nDHCP=ipv4\\nLinkLocalAddressing=no\\nIPv6AcceptRA=no\\n' \
+  > /run/systemd/network/10-eth0.network
+# It waits for udev, which is not here, unless it thinks that it is in a container.
+mount -o remount,ro,bind /sys
+chmod -R a+rX /run
+exec timeout 60 /lib/systemd/systemd-networkd
+"""
+
+
+@pytest.mark.rule("dhcp-22")
+def test_networkd_with_its_duid_gets_the_macs_address_and_routes(on: Wire, server: Running) -> None:
+    process = subprocess.Popen(
+        [*on.exec(on.clients["node"]), "unshare", "-m", "--propagation", "private", "sh", "-c", NETWORKD],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        events = server.until(lambda event: event["kind"] == "dhcp.ack", 30)
+        assert events[-1]["message"] == "took 10.98.0.17; confirmed for 7200 s"
+        until(lambda: "10.97.0.0/16 via 10.98.0.7" in inside(on, "node", "ip", "route"))
+        assert "default via 10.98.0.254" in inside(on, "node", "ip", "route")
+    finally:
+        process.terminate()
+        process.wait(10)
+    server.until(lambda event: event["kind"] == "dhcp.release")
+
+
 def test_a_stranger_gets_nothing_and_is_sighted(on: Wire, server: Running, script: Path) -> None:
     assert "GOT" not in udhcpc(on, "stranger", script)
     events = server.until(lambda event: event["kind"] == "dhcp.ignored")
