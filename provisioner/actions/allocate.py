@@ -7,7 +7,8 @@ from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from provisioner.actions import fields as read
-from provisioner.actions.enrol import Rules, rules_in, with_fields, written
+from provisioner.actions.enrol import happened
+from provisioner.actions.intent import Rules, machine_with, rules_over
 from provisioner.actions.inventory_file import ImportRefused, Row
 from provisioner.domain import allocation, expression
 from provisioner.domain.allocation import Assignment, Plan, Rule
@@ -83,15 +84,22 @@ def apply(
         inventory, bmcs = _facts_in(tx)
         if allocation.basis(inventory, bmcs) != wanted.basis:
             raise Refused("the inventory changed since this plan was made", "make a new plan and look at it again")
-        rules = rules_in(tx, roles)
-        changing = [(row, _row_machine(inventory, row)) for row in wanted.rows if row.changed]
-        if allocation.renames(wanted.rows) or allocation.moves(wanted.rows):
-            for row, machine in changing:
-                _step_aside(tx, row, machine)
-        return [
-            written(tx, machine, settled(_assigned(tx, row, machine, rules), now), now=now)
-            for row, machine in changing
-        ]
+        rules = rules_over(tx, inventory, roles)
+        pairs = []
+        for row in wanted.rows:
+            if row.changed:
+                before = _row_machine(inventory, row)
+                pairs.append((before, settled(_assigned(row, before, rules), now)))
+        pairs = [(before, after) for before, after in pairs if before != after]
+        stored = tx.machines.put_many([after for _, after in pairs])
+        tx.events.add(
+            *(
+                event
+                for (before, _), after in zip(pairs, stored, strict=True)
+                for event in happened(before, after, now, actor)
+            )
+        )
+        return list(stored)
 
 
 def _facts(store: Store) -> tuple[Inventory, dict[UUID, str]]:
@@ -100,26 +108,19 @@ def _facts(store: Store) -> tuple[Inventory, dict[UUID, str]]:
 
 
 def _facts_in(tx: Transaction) -> tuple[Inventory, dict[UUID, str]]:
-    return Inventory.build(tx.machines.list(), tx.subnets.list()), {bmc.id: bmc.address for bmc in tx.bmcs.list()}
+    return tx.inventory(), {bmc.id: bmc.address for bmc in tx.bmcs.list()}
 
 
 def _row_machine(inventory: Inventory, row: Assignment) -> Machine:
-    machine = next((m for m in (inventory.find(row.machine_id),) if m and str(m.id) == row.machine_id), None)
-    if machine is None:
+    machine = inventory.find(row.machine_id)
+    if machine is None or str(machine.id) != row.machine_id:
         raise InvalidValue("plan", row.machine_id, "is no machine of the inventory", "make a new plan")
     return machine
 
 
-def _step_aside(tx: Transaction, row: Assignment, machine: Machine) -> None:
-    """Names and addresses move in circles, and each must be unique at every moment."""
-    name = f"moving-{machine.id.hex[:12]}" if row.name != machine.name else machine.name
-    left = tuple(a for a in machine.addresses if str(a.ip) != row.was or row.ip == row.was)
-    tx.machines.put(replace(machine, slot=replace(machine.slot, name=name), addresses=left))
-
-
-def _assigned(tx: Transaction, row: Assignment, machine: Machine, rules: Rules) -> Machine:
+def _assigned(row: Assignment, machine: Machine, rules: Rules) -> Machine:
     """The machine as the row wants it; a plan is a file, so its values are read like any other's."""
-    named = with_fields(tx, machine, {"name": row.name, "role": row.role}, rules)
+    named = machine_with(machine, {"name": row.name, "role": row.role}, rules)
     ip = read.address(row.ip)
     read.usable(ip, rules.inventory)
     kept = tuple(a for a in machine.addresses if str(a.ip) not in (row.was, row.ip))

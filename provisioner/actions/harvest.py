@@ -94,7 +94,7 @@ def _merge_blade(tx: Transaction, manager: Bmc, chassis: str, blade: Blade, now:
     )
     machine, said = merge(tx, bmc, Identity(macs=blade.macs, notes=blade.notes), now)
     if machine is not None and machine.slot.blade is None and not machine.slot.unit:
-        placed = replace(machine.slot, chassis=machine.slot.chassis or chassis, blade=blade.number, implicit=False)
+        placed = replace(machine.slot, chassis=machine.slot.chassis or chassis, blade=blade.number)
         tx.machines.put(replace(machine, slot=placed))
     return f"blade {blade.number}: {said}"
 

@@ -12,9 +12,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 
-from provisioner.actions.enrol import FIELDS, put_machine, rules_in, stated
+from provisioner.actions.enrol import happened, stated
+from provisioner.actions.intent import FIELDS, Rules, planned, rules_over
+from provisioner.domain.claims import Claims
 from provisioner.domain.errors import InvalidValue, Refused
-from provisioner.domain.inventory import slot_order
+from provisioner.domain.inventory import Inventory, slot_order
+from provisioner.domain.machine import Machine
 from provisioner.domain.ports import Store
 
 COLUMNS = ("name", "mac", "ip", "role", "rack", "unit", "bmc", "labels")
@@ -94,38 +97,56 @@ def import_machines(
     store: Store, rows: Sequence[Row], *, actor: str, now: int, roles: frozenset[str] | None = None
 ) -> Imported:
     """Add or change machines by name. Raises ImportRefused with every faulty line; then nothing was written."""
-    added: list[str] = []
-    changed: list[str] = []
-    unchanged = 0
+    with store.transaction(actor) as tx:
+        inventory = tx.inventory()
+        rules = rules_over(tx, inventory, roles)
+        drafts = _drafts(rows, inventory, rules, now)
+        changed = [(before, after) for before, after in drafts if before != after]
+        tx.bmcs.add_many(rules.bmcs.new.values())
+        stored = tx.machines.put_many([after for _, after in changed])
+        pairs = [(before, after) for (before, _), after in zip(changed, stored, strict=True)]
+        tx.events.add(*(event for before, after in pairs for event in happened(before, after, now, actor)))
+    return Imported(
+        added=tuple(after.name for before, after in pairs if before is None),
+        changed=tuple(after.name for before, after in pairs if before is not None),
+        unchanged=len(drafts) - len(pairs),
+    )
+
+
+def _drafts(
+    rows: Sequence[Row], inventory: Inventory, rules: Rules, now: int
+) -> list[tuple[Machine | None, Machine]]:
+    """Each row's machine before and after. Raises ImportRefused with every faulty line."""
     errors: list[tuple[int, str]] = []
     first_lines: dict[str, int] = {}
-    with store.transaction(actor) as tx:
-        rules = rules_in(tx, roles)
-        for line, fields in rows:
-            name = str(fields.get("name", ""))
-            if name in first_lines:
-                errors.append(
-                    (line, f"name {name!r} is on line {first_lines[name]} already; name each machine once")
-                )
-                continue
-            first_lines[name] = line
-            try:
-                before = tx.machines.find(name) if name else None
-                if before is not None and before.name != name:
-                    raise InvalidValue("name", name, "is not a host name", "use a name like node-17")
-                after = put_machine(tx, before, fields, now=now, rules=rules)
-            except Refused as refusal:
-                errors.append((line, str(refusal)))
-                continue
-            if before is None:
-                added.append(after.name)
-            elif after.version != before.version:
-                changed.append(after.name)
-            else:
-                unchanged += 1
-        if errors:
-            raise ImportRefused(errors)
-    return Imported(tuple(added), tuple(changed), unchanged)
+    drafts: list[tuple[int, Machine | None, Machine]] = []
+    for line, fields in rows:
+        name = str(fields.get("name", ""))
+        if name in first_lines:
+            errors.append((line, f"name {name!r} is on line {first_lines[name]} already; name each machine once"))
+            continue
+        first_lines[name] = line
+        try:
+            before = inventory.find(name) if name else None
+            if before is not None and before.name != name:
+                raise InvalidValue("name", name, "is not a host name", "use a name like node-17")
+            drafts.append((line, before, planned(before, fields, now=now, rules=rules)))
+        except Refused as refusal:
+            errors.append((line, str(refusal)))
+    claims = Claims.of(inventory)
+    for _, before, after in drafts:
+        if before is not None:
+            claims.release(before)
+        elif (place := inventory.places.get(after.slot.id)) is not None:
+            claims.release(place)
+    for line, _, after in drafts:
+        try:
+            claims.take(after)
+        except Refused as refusal:
+            errors.append((line, str(refusal)))
+    if errors:
+        raise ImportRefused(sorted(errors))
+    return [(before, after) for _, before, after in drafts]
 
 
 def export_rows(store: Store) -> list[dict[str, Any]]:

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
-from provisioner.actions.enrol import Fields, describe, differences, put_machine, record_state, rules_in
+from provisioner.actions.enrol import describe, differences, put_machine, record_state
 from provisioner.actions.front import Front
+from provisioner.actions.intent import Fields, rules_in
 from provisioner.domain.boot import Action, BootPlan, plan_boot
 from provisioner.domain.errors import IllegalTransition, InvalidValue, NotAdmitted
 from provisioner.domain.events import Event, Kind, Sighting

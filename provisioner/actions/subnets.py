@@ -64,12 +64,11 @@ def remove_subnet(store: Store, prefix: str, *, actor: str, now: int) -> None:
     network = read.prefix(prefix)
     with store.transaction(actor) as tx:
         subnet = tx.subnets.get(str(network))
-        for machine in tx.machines.list():
-            for address in machine.addresses:
+        for place in tx.slots.list():
+            for address in place.addresses:
                 if address.ip in network:
-                    raise Conflict(
-                        "prefix", network, f"machine {machine.name} ({address.ip})", "move its machines first"
-                    )
+                    holder = f"{'machine' if place.machine_id else 'slot'} {place.name} ({address.ip})"
+                    raise Conflict("prefix", network, holder, "move what has addresses in it first")
         tx.subnets.remove(subnet.id)
         tx.events.add(Event(Kind.SUBNET_CHANGED, f"removed subnet {network}", now, actor=actor))
 

@@ -23,6 +23,7 @@ from provisioner.cli import (
     serve,
     session,
     simulate,
+    slot,
     subnet,
     token,
     user,
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.command("serve", epilog=serve.EXAMPLE)(serve.serve)
 app.add_typer(lab.app, name="lab")
 app.add_typer(machine.app, name="machine")
+app.add_typer(slot.app, name="slot")
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(bmc.app, name="bmc")
 app.add_typer(job.app, name="job")

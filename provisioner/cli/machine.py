@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from provisioner.actions import arm as arming
-from provisioner.actions import enrol, inventory_file, newcomers, power
+from provisioner.actions import enrol, intent, inventory_file, newcomers, power
 from provisioner.actions import fields as read
 from provisioner.cli import session
 from provisioner.cli.job import finish
@@ -103,7 +103,7 @@ def add(
     json: Json = False,
 ) -> None:
     """List a machine."""
-    fields = {key: value for key, value in locals().items() if key in enrol.FIELDS and value not in ("", None, [])}
+    fields = {key: value for key, value in locals().items() if key in intent.FIELDS and value not in ("", None, [])}
     with session.house() as house:
         made = enrol.add_machine(
             house.store, fields, actor=session.actor(), now=session.now(), roles=house.role_names()
@@ -133,7 +133,7 @@ def set_fields(
     json: Json = False,
 ) -> None:
     """Change what is stated of a machine; fields not named stay."""
-    fields = {key: value for key, value in locals().items() if key in enrol.FIELDS and value not in (None, [])}
+    fields = {key: value for key, value in locals().items() if key in intent.FIELDS and value not in (None, [])}
     if not fields:
         raise Refused("nothing to change", "name a field, like --role simple")
     with session.house() as house:
@@ -147,10 +147,15 @@ def set_fields(
 
 
 @app.command(epilog="Example: `provisioner machine remove node-01`")
-def remove(machine: Ref) -> None:
-    """Forget a machine and free its addresses."""
+def remove(
+    machine: Ref,
+    keep_slot: Annotated[
+        bool, typer.Option("--keep-slot", help="Its place stays, with name, role and addresses.")
+    ] = False,
+) -> None:
+    """Forget a machine and free its addresses; a slot that was listed by itself stays."""
     with session.house() as house:
-        enrol.remove_machine(house.store, machine, actor=session.actor(), now=session.now())
+        enrol.remove_machine(house.store, machine, actor=session.actor(), now=session.now(), keep_slot=keep_slot)
     session.say(f"{machine} removed")
 
 

@@ -169,7 +169,7 @@ def _available(case: Case, inventory: Inventory, address: IPv4Address, now: int)
 def _taken(case: Case, inventory: Inventory, address: IPv4Address) -> bool:
     """Kept for something else than a lease, whatever the pool says."""
     subnet, context = case.subnet, case.context
-    if address in inventory.ips or address in (context.address, subnet.gateway, *subnet.dns):
+    if inventory.reserved(address) or address in (context.address, subnet.gateway, *subnet.dns):
         return True
     if address in context.others or address in context.held_back:
         return True

@@ -127,7 +127,8 @@ def parse_plan(data: object) -> Plan:
 
 
 def basis(inventory: Inventory, bmcs: Bmcs = MappingProxyType({})) -> str:
-    """Hash of all that a plan depends on: who is there, with which name, MACs, addresses, place and BMC."""
+    """Hash of all that a plan depends on: who is there, with which name, MACs, addresses, place and BMC; what
+    empty slots keep."""
     facts = sorted(
         (
             str(m.id),
@@ -141,19 +142,8 @@ def basis(inventory: Inventory, bmcs: Bmcs = MappingProxyType({})) -> str:
         for m in inventory.machines.values()
     )
     subnets = [str(subnet) for subnet in inventory.subnets]
-    return hashlib.sha256(json.dumps([facts, subnets]).encode()).hexdigest()
-
-
-def renames(rows: Sequence[Assignment]) -> bool:
-    """Does any row take a name that another row gives up?"""
-    before = {row.machine for row in rows if row.name != row.machine}
-    return any(row.name in before for row in rows if row.name != row.machine)
-
-
-def moves(rows: Sequence[Assignment]) -> bool:
-    """Does any row take an address that another row gives up?"""
-    before = {row.was for row in rows if row.was and row.ip != row.was}
-    return any(row.ip in before for row in rows if row.ip != row.was)
+    kept = sorted((place.name, *(str(a.ip) for a in place.addresses)) for place in inventory.places.values())
+    return hashlib.sha256(json.dumps([facts, subnets, kept]).encode()).hexdigest()
 
 
 class _Impossible(Exception):
@@ -243,6 +233,8 @@ class _Chooser:
             number += 1
 
     def _taken(self, ip: IPv4Address) -> bool:
+        if ip in self._inventory.held:
+            return True
         holder = self._inventory.by_ip(ip)
         return holder is not None and not (self._rule.renumber and _movable(holder))
 
@@ -309,6 +301,10 @@ def _contradictions(rows: Sequence[Assignment], inventory: Inventory) -> Iterato
         for address in machine.addresses:
             if (str(machine.id), str(address.ip)) not in given_up:
                 ips.setdefault(str(address.ip), []).append(machine.name)
+    for place in inventory.places.values():
+        names.setdefault(place.name, []).append(f"the empty slot {place.name}")
+        for address in place.addresses:
+            ips.setdefault(str(address.ip), []).append(f"the empty slot {place.name}")
     for row in rows:
         said = [row.conflict] if row.conflict else []
         for value, holders in ((row.ip, ips.get(row.ip, ())), (row.name, names[row.name])):

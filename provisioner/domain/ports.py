@@ -10,6 +10,7 @@ from provisioner.domain.cluster import Cluster
 from provisioner.domain.events import Event, Sighting
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import IPAddress, Machine
+from provisioner.domain.place import Place
 from provisioner.domain.reconcile import Account, Finding
 from provisioner.domain.records import ApiToken, Credential, Job, PhaseRecord, RoleRevision, User
 from provisioner.domain.subnet import Subnet
@@ -55,6 +56,10 @@ class MachineRepository(Repository[Machine], Protocol):
         """The machine that names this BMC."""
         ...
 
+    def put_many(self, items: Sequence[Machine]) -> Sequence[Machine]:
+        """As ``put`` for each, written together: names and addresses may go round among them."""
+        ...
+
     def put_progress(self, machine: Machine) -> None:
         """Store state, phase and install counters only: the version (ETag) stays."""
         ...
@@ -67,6 +72,12 @@ class MachineRepository(Repository[Machine], Protocol):
 
     def put_phase(self, record: PhaseRecord) -> None:
         """First call of a phase sets ``first_at``; later ones move ``last_at``, percent, message."""
+        ...
+
+
+class BmcRepository(Repository[Bmc], Protocol):
+    def add_many(self, items: Iterable[Bmc]) -> None:
+        """List BMCs whose addresses are known to be free, written together."""
         ...
 
 
@@ -145,9 +156,11 @@ class Transaction(Protocol):
 
     actor: str
     machines: MachineRepository
+    slots: Repository[Place]
+    """Places with and without a machine. What is stated of an occupied one is changed through its machine."""
     clusters: Repository[Cluster]
     subnets: Repository[Subnet]
-    bmcs: Repository[Bmc]
+    bmcs: BmcRepository
     credentials: Credentials
     login_tries: LoginTries
     contradictions: Contradictions
@@ -155,6 +168,10 @@ class Transaction(Protocol):
     users: Repository[User]
     tokens: Tokens
     events: Events
+
+    def inventory(self) -> Inventory:
+        """All as one snapshot, without compiled bytes."""
+        ...
 
     def put_role_revision(self, revision: RoleRevision) -> None: ...
 

@@ -1,6 +1,6 @@
 """BMCs and the credentials that open them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -70,7 +70,7 @@ class BmcRows:
             found(known, "credential", item.credential_id)
         fields = differing(stored, item, _BMC_FIELDS)
         item = replace(item, version=stored.version + bool(fields) if stored else 1)
-        values = {name: getattr(item, name) for name in ("id", *_BMC_FIELDS, "version")}
+        values = _bmc_values(item)
         self._session.change("bmc", item.id)
         if stored is None:
             self._run(insert(t), values)
@@ -78,6 +78,14 @@ class BmcRows:
             self._run(update(t).where(t.c.id == item.id).values(values))
         self._session.record("put", "bmc", item.id, item.address, fields)
         return item
+
+    def add_many(self, items: Iterable[Bmc]) -> None:
+        rows = [replace(item, version=1) for item in items]
+        for item in rows:
+            self._session.change("bmc", item.id)
+            self._session.record("put", "bmc", item.id, item.address, differing(None, item, _BMC_FIELDS))
+        if rows:
+            self._run(insert(self._table), [_bmc_values(item) for item in rows])
 
     def remove(self, item_id: UUID) -> None:
         bmc = found(self._by_id(item_id), "bmc", item_id)
@@ -93,6 +101,10 @@ class BmcRows:
     def _by_id(self, bmc_id: UUID) -> Bmc | None:
         row = self._run(select(self._table).where(self._table.c.id == bmc_id)).one_or_none()
         return _bmc(row) if row else None
+
+
+def _bmc_values(bmc: Bmc) -> dict[str, Any]:
+    return {name: getattr(bmc, name) for name in ("id", *_BMC_FIELDS, "version")}
 
 
 def _bmc(row: Row[Any]) -> Bmc:

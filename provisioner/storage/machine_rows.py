@@ -1,7 +1,7 @@
 """Machines between rows and the domain: aggregates are read in five queries, however many there are."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -9,9 +9,7 @@ from sqlalchemy import Connection, Row, or_, select
 
 from provisioner.domain.machine import Address, Install, Interface, Machine, OnFailure, Phase, Slot, State
 from provisioner.storage import tables
-
-_IDS_A_QUERY = 500
-"""SQLite takes no more than some thousand parameters in one statement."""
+from provisioner.storage.claims import chunks
 
 SLOT_FIELDS = (
     "name",
@@ -52,12 +50,7 @@ def load_machines(
     if ids is None:
         return _load(connection, None, files)
     wanted = list(ids)
-    return [machine for chunk in _chunks(wanted) for machine in _load(connection, chunk, files)]
-
-
-def _chunks(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
-    for start in range(0, len(ids), _IDS_A_QUERY):
-        yield ids[start : start + _IDS_A_QUERY]
+    return [machine for chunk in chunks(wanted) for machine in _load(connection, chunk, files)]
 
 
 def _load(connection: Connection, ids: Sequence[UUID] | None, files: str) -> list[Machine]:
@@ -96,7 +89,7 @@ def _load(connection: Connection, ids: Sequence[UUID] | None, files: str) -> lis
     return [
         Machine(
             id=row.id,
-            slot=_slot(row),
+            slot=slot_from(row, "slot_"),
             state=State(row.state),
             interfaces=tuple(interfaces.get(row.id, ())),
             addresses=tuple(addresses.get(row.id, ())),
@@ -117,23 +110,11 @@ def _load(connection: Connection, ids: Sequence[UUID] | None, files: str) -> lis
     ]
 
 
-def _slot(row: Row[Any]) -> Slot:
-    return Slot(
-        id=row.slot_id,
-        name=row.slot_name,
-        rack=row.slot_rack,
-        chassis=row.slot_chassis,
-        unit=row.slot_unit,
-        blade=row.slot_blade,
-        role=row.slot_role,
-        params=row.slot_params,
-        cluster=row.slot_cluster,
-        implicit=row.slot_implicit,
-        armed_itself=row.slot_armed_itself,
-        switch_port=row.slot_switch_port,
-        options={int(code): bytes.fromhex(value) for code, value in row.slot_options.items()},
-        version=row.slot_version,
-    )
+def slot_from(row: Row[Any], prefix: str = "") -> Slot:
+    """The slot whose columns are called ``prefix`` and the field's name."""
+    fields = {name: getattr(row, prefix + name) for name in ("id", *SLOT_FIELDS, "options", "version")}
+    options = {int(code): bytes.fromhex(value) for code, value in fields["options"].items()}
+    return Slot(**{**fields, "options": options})
 
 
 def _install(row: Row[Any], files: Mapping[str, bytes]) -> Install:
@@ -185,6 +166,28 @@ def hardware_values(machine: Machine) -> dict[str, Any]:
         "uuid": machine.uuid,
         **progress_values(machine),
     }
+
+
+def interface_rows(machine: Machine) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": nic.id,
+            "machine_id": machine.id,
+            "position": position,
+            "mac": nic.mac,
+            "boot": nic.boot,
+            "switch_port": nic.switch_port,
+            "source": nic.source,
+        }
+        for position, nic in enumerate(machine.interfaces)
+    ]
+
+
+def address_rows(slot_id: UUID, addresses: Iterable[Address]) -> list[dict[str, Any]]:
+    return [
+        {"id": at.id, "slot_id": slot_id, "position": position, "ip": at.ip, "mac": at.mac}
+        for position, at in enumerate(addresses)
+    ]
 
 
 def progress_values(machine: Machine) -> dict[str, Any]:

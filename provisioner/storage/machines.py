@@ -1,48 +1,21 @@
 """The machine repository: slot, hardware, interfaces, addresses and install as one thing."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from ipaddress import ip_address
 from uuid import UUID
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
-from provisioner.domain.errors import Conflict, InvalidValue, NotFound
+from provisioner.domain.errors import InvalidValue, NotFound
 from provisioner.domain.inventory import slot_order
 from provisioner.domain.mac import Mac
-from provisioner.domain.machine import Install, Machine, Phase
-from provisioner.domain.option_set import show_options
+from provisioner.domain.machine import Machine, Phase
 from provisioner.domain.records import PhaseRecord
 from provisioner.storage import tables
-from provisioner.storage.machine_rows import (
-    HARDWARE_FIELDS,
-    SLOT_FIELDS,
-    counter_values,
-    hardware_values,
-    install_values,
-    load_machines,
-    progress_values,
-    slot_values,
-)
-from provisioner.storage.session import Session, check_version, differing, found, uuid_or_none
-
-KIND = "machine"
-
-_s, _m = tables.slots, tables.machines
-_HOLDERS = {
-    field: select(column, _s.c.name, _m.c.id)
-    .select_from(source)
-    .where(column.in_(bindparam(f"{field}s", expanding=True)))
-    for field, column, source in (
-        ("name", _s.c.name, _s.join(_m)),
-        ("slot", _s.c.id, _s.join(_m)),
-        ("mac", tables.interfaces.c.mac, tables.interfaces.join(_m).join(_s)),
-        ("ip", tables.addresses.c.ip, tables.addresses.join(_s).join(_m)),
-    )
-}
-"""Who has a unique value. Built once: an import asks this for every row."""
+from provisioner.storage.machine_rows import counter_values, load_machines, progress_values
+from provisioner.storage.machine_writes import KIND, write_machines
+from provisioner.storage.session import Session, check_version, found, uuid_or_none
 
 
 class MachineRows:
@@ -62,7 +35,8 @@ class MachineRows:
         return found(self.find(ref), KIND, ref)
 
     def behind(self, bmc_id: UUID) -> Machine | None:
-        here = select(_m.c.id).where(_m.c.bmc_id == bmc_id).order_by(_m.c.id).limit(1)
+        m = tables.machines
+        here = select(m.c.id).where(m.c.bmc_id == bmc_id).order_by(m.c.id).limit(1)
         machine_id = self._run(here).scalar_one_or_none()
         return self._by_id(machine_id) if machine_id else None
 
@@ -71,32 +45,24 @@ class MachineRows:
         return sorted(load_machines(self._session.connection), key=slot_order)
 
     def put(self, item: Machine, expect_version: int | None = None) -> Machine:
-        """An install's compiled files are stored when the install is new and never change after."""
-        stored = self._by_id(item.id)
-        check_version(KIND, item.name, stored.version if stored else None, expect_version)
-        self._refuse_conflicts(item)
-        self._session.change(KIND, item.id)
-        slot_version, version = _versions(stored, item)
-        item = replace(item, version=version, slot=replace(item.slot, version=slot_version))
+        stored = self._run(select(tables.machines.c.version).where(tables.machines.c.id == item.id))
+        check_version(KIND, item.name, stored.scalar_one_or_none(), expect_version)
+        return write_machines(self._session, [item])[0]
 
-        self._put_slot(stored, item)
-        hardware = {**hardware_values(item), "version": version}
-        if stored is None:
-            self._run(insert(tables.machines), hardware)
-        else:
-            self._run(update(tables.machines).where(tables.machines.c.id == item.id).values(hardware))
-            if stored.slot.id != item.slot.id:
-                self._run(delete(tables.slots).where(tables.slots.c.id == stored.slot.id))
-        self._put_parts(stored, item)
-        self._record_put(stored, item)
-        return item
+    def put_many(self, items: Sequence[Machine]) -> Sequence[Machine]:
+        return write_machines(self._session, items)
 
     def remove(self, item_id: UUID) -> None:
-        """The slot and its addresses go too: a place without a machine is not shown anywhere yet."""
+        """Its slot and addresses go too, unless the slot is one that stays."""
+        s = tables.slots
         machine = found(self._by_id(item_id), KIND, item_id)
         self._session.change(KIND, item_id)
         self._run(delete(tables.machines).where(tables.machines.c.id == item_id))
-        self._run(delete(tables.slots).where(tables.slots.c.id == machine.slot.id))
+        if machine.slot.implicit:
+            self._run(delete(s).where(s.c.id == machine.slot.id))
+        else:
+            self._session.change("slot", machine.slot.id)
+            self._run(update(s).where(s.c.id == machine.slot.id).values(version=machine.slot.version + 1))
         self._session.record("remove", KIND, item_id, machine.name, {})
 
     def newcomers(self) -> int:
@@ -158,96 +124,3 @@ class MachineRows:
         with suppress(ValueError):
             ip = ip_address(ref)
             yield from self._run(select(m.c.id).join(a, a.c.slot_id == m.c.slot_id).where(a.c.ip == ip)).scalars()
-
-    def _refuse_conflicts(self, item: Machine) -> None:
-        """Unique values are looked up first, so that the refusal can name who has them."""
-        ips = [address.ip for address in item.addresses]
-        for name, values in (("mac", item.macs), ("ip", ips)):
-            for value, times in Counter(values).items():
-                if times > 1:
-                    raise InvalidValue(name, value, f"is given twice to machine {item.name}", "give it once")
-        wanted = {"names": [item.name], "slots": [item.slot.id], "macs": item.macs, "ips": ips}
-        for field, query in _HOLDERS.items():
-            for value, holder, holder_id in self._run(query, {f"{field}s": wanted[f"{field}s"]}):
-                if holder_id != item.id:
-                    remedy = (
-                        f"`provisioner machine show {holder}` shows it; change it there or give another one here"
-                    )
-                    raise Conflict(field, value, f"machine {holder}", remedy)
-        if item.bmc_id is not None:
-            known = select(tables.bmcs.c.id).where(tables.bmcs.c.id == item.bmc_id)
-            found(self._run(known).scalar_one_or_none(), "bmc", item.bmc_id)
-
-    def _put_slot(self, stored: Machine | None, item: Machine) -> None:
-        s = tables.slots
-        values = {**slot_values(item.slot), "version": item.slot.version}
-        if stored is not None and stored.slot.id == item.slot.id:
-            self._run(update(s).where(s.c.id == item.slot.id).values(values))
-            return
-        if stored is not None:
-            # The old slot goes once nothing points to it; until then it must not hold the machine's name.
-            self._run(update(s).where(s.c.id == stored.slot.id).values(name=f"left {stored.slot.id}"))
-        self._run(insert(s), values)
-
-    def _put_parts(self, stored: Machine | None, item: Machine) -> None:
-        i, a = tables.interfaces, tables.addresses
-        if stored is None or stored.interfaces != item.interfaces:
-            self._run(delete(i).where(i.c.machine_id == item.id))
-            rows = [
-                {
-                    "id": nic.id,
-                    "machine_id": item.id,
-                    "position": position,
-                    "mac": nic.mac,
-                    "boot": nic.boot,
-                    "switch_port": nic.switch_port,
-                    "source": nic.source,
-                }
-                for position, nic in enumerate(item.interfaces)
-            ]
-            if rows:
-                self._run(insert(i), rows)
-        if stored is None or stored.addresses != item.addresses or stored.slot.id != item.slot.id:
-            self._run(delete(a).where(a.c.slot_id == item.slot.id))
-            rows = [
-                {"id": at.id, "slot_id": item.slot.id, "position": position, "ip": at.ip, "mac": at.mac}
-                for position, at in enumerate(item.addresses)
-            ]
-            if rows:
-                self._run(insert(a), rows)
-        if item.install is not None:
-            self._put_install(item.id, item.install)
-
-    def _put_install(self, machine_id: UUID, install: Install) -> None:
-        i = tables.installs
-        values = install_values(machine_id, install)
-        if self._run(update(i).where(i.c.id == install.id).values(values)).rowcount:
-            return
-        self._run(insert(i), values)
-        rows = [
-            {"install_id": install.id, "name": name, "content": content} for name, content in install.files.items()
-        ]
-        if rows:
-            self._run(insert(tables.install_files), rows)
-
-    def _record_put(self, stored: Machine | None, item: Machine) -> None:
-        fields = {
-            **differing(stored.slot if stored else None, item.slot, SLOT_FIELDS),
-            **differing(stored.slot if stored else None, item.slot, ("options",), lambda o: str(show_options(o))),
-            **differing(stored, item, (*HARDWARE_FIELDS, "state", "bmc_id", "labels")),
-            **differing(stored, item, ("macs",), lambda macs: " ".join(map(str, macs))),
-            **differing(stored, item, ("addresses",), lambda given: " ".join(str(at.ip) for at in given)),
-        }
-        if item.install and (stored is None or stored.install is None or stored.install.id != item.install.id):
-            fields["install"] = [None, str(item.install.id)]
-        self._session.record("put", KIND, item.id, item.name, fields)
-
-
-def _versions(stored: Machine | None, item: Machine) -> tuple[int, int]:
-    """Slot's and machine's version after this edit: counted up when intent differs from what is stored."""
-    if stored is None:
-        return 1, 1
-    same_slot = replace(item.slot, version=stored.slot.version) == stored.slot
-    before = (stored.interfaces, stored.addresses, dict(stored.labels), stored.bmc_id)
-    same = same_slot and before == (item.interfaces, item.addresses, dict(item.labels), item.bmc_id)
-    return stored.slot.version + (not same_slot), stored.version + (not same)

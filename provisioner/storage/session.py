@@ -28,6 +28,8 @@ class Session:
     writable: bool = True
     touched: bool = False
     changed: dict[tuple[str, UUID | None], None] = field(default_factory=dict)
+    records: list[dict[str, Any]] = field(default_factory=list)
+    """Audit rows; written at the end, all at once."""
 
     def touch(self) -> None:
         """Something was written. Raises RuntimeError in a view that was opened for reading."""
@@ -44,10 +46,12 @@ class Session:
         """An audit row: who did what to which thing, and how its fields were and are."""
         self.touch()
         row = {"at": self.now, "actor": self.actor, "action": action, "kind": kind, "ref": str(ref), "name": name}
-        self.connection.execute(insert(tables.audit), {**row, "fields": fields})
+        self.records.append({**row, "fields": fields})
 
     def close(self) -> int:
-        """Write the changes, ring the bell. Returns the last seq, 0 if nothing that is fed was changed."""
+        """Write audit and changes, ring the bell. Returns the last seq, 0 if nothing that is fed was changed."""
+        if self.records:
+            self.connection.execute(insert(tables.audit), self.records)
         seq = 0
         if self.changed:
             rows = [{"kind": kind, "ref": ref} for kind, ref in self.changed]

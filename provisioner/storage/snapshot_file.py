@@ -1,6 +1,6 @@
 """The snapshot on disk: with the database gone, a restarted process still answers known machines.
 
-JSON lines: a head with the subnets and clusters, one machine a line, an end mark. BMCs and
+JSON lines: a head with the subnets and clusters, one machine or empty slot a line, an end mark. BMCs and
 credentials are not in it; the compiled files are, with placeholders where tokens go. Readable to its owner only.
 """
 
@@ -18,6 +18,7 @@ from provisioner.domain.errors import InvalidValue
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import Address, Install, Interface, Machine, OnFailure, Phase, Slot, State
+from provisioner.domain.place import Place
 from provisioner.domain.subnet import AddressRange, Subnet, UnknownPolicy
 
 FORMAT = 2
@@ -36,7 +37,9 @@ def write_snapshot(path: Path, inventory: Inventory) -> None:
             # Line by line: one long json.dumps would hold the interpreter while packets wait.
             for machine in inventory.machines.values():
                 file.write(_line(_machine_data(machine)))
-            file.write(_line({"end": len(inventory.machines)}))
+            for place in inventory.places.values():
+                file.write(_line({"place": _place_data(place)}))
+            file.write(_line({"end": len(inventory.machines) + len(inventory.places)}))
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
@@ -56,15 +59,16 @@ def read_snapshot(path: Path, *, files: bool | str = True) -> Inventory | None:
     except FileNotFoundError:
         return None
     try:
-        head, *machines, end = map(json.loads, lines)
+        head, *items, end = map(json.loads, lines)
         subnets = [_subnet(data) for data in head["subnets"]]
         inventory = Inventory.build(
-            (_machine(data, files=files) for data in machines),
+            (_machine(data, files=files) for data in items if "place" not in data),
             subnets,
             head["seq"],
+            places=(_place(data["place"]) for data in items if "place" in data),
             clusters=(Cluster(**{**data, "id": UUID(data["id"])}) for data in head["clusters"]),
         )
-        whole = head["format"] == FORMAT and end["end"] == len(machines)
+        whole = head["format"] == FORMAT and end["end"] == len(items)
     except (KeyError, TypeError, AttributeError, ValueError, InvalidValue) as error:
         raise ValueError(f"{path} is no snapshot of this program: {error}") from error
     if not whole:
@@ -94,7 +98,7 @@ def _machine_data(machine: Machine) -> dict[str, Any]:
     install = machine.install
     return {
         **_plain(machine, "slot", "interfaces", "addresses", "install"),
-        "slot": {**_plain(machine.slot, "options"), "options": _options_data(machine.slot.options)},
+        "slot": _slot_data(machine.slot),
         "interfaces": [_plain(nic) for nic in machine.interfaces],
         "addresses": [_plain(address) for address in machine.addresses],
         "install": install
@@ -105,27 +109,38 @@ def _machine_data(machine: Machine) -> dict[str, Any]:
     }
 
 
+def _place_data(place: Place) -> dict[str, Any]:
+    return {"slot": _slot_data(place.slot), "addresses": [_plain(address) for address in place.addresses]}
+
+
+def _place(data: dict[str, Any]) -> Place:
+    return Place(_slot(data["slot"]), tuple(map(_address, data["addresses"])))
+
+
+def _slot_data(slot: Slot) -> dict[str, Any]:
+    return {**_plain(slot, "options"), "options": _options_data(slot.options)}
+
+
+def _slot(data: dict[str, Any]) -> Slot:
+    return Slot(**{**data, "id": UUID(data["id"]), "options": _options(data.get("options", {}))})
+
+
+def _address(data: dict[str, Any]) -> Address:
+    return Address(UUID(data["id"]), ip_address(data["ip"]), Mac.parse(data["mac"]) if data["mac"] else None)
+
+
 def _machine(data: dict[str, Any], *, files: bool | str) -> Machine:
     return Machine(
         **{
             **data,
             "id": UUID(data["id"]),
-            "slot": Slot(
-                **{
-                    **data["slot"],
-                    "id": UUID(data["slot"]["id"]),
-                    "options": _options(data["slot"].get("options", {})),
-                }
-            ),
+            "slot": _slot(data["slot"]),
             "state": State(data["state"]),
             "interfaces": tuple(
                 Interface(**{**nic, "id": UUID(nic["id"]), "mac": Mac.parse(nic["mac"])})
                 for nic in data["interfaces"]
             ),
-            "addresses": tuple(
-                Address(UUID(at["id"]), ip_address(at["ip"]), Mac.parse(at["mac"]) if at["mac"] else None)
-                for at in data["addresses"]
-            ),
+            "addresses": tuple(map(_address, data["addresses"])),
             "uuid": UUID(data["uuid"]) if data["uuid"] else None,
             "bmc_id": UUID(data["bmc_id"]) if data["bmc_id"] else None,
             "install": _install(data["install"], files=files) if data["install"] else None,

@@ -8,12 +8,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Row, func, insert, select
 
-from provisioner.domain.bmc import Bmc
 from provisioner.domain.cluster import Cluster
 from provisioner.domain.events import Sighting
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import Machine
+from provisioner.domain.place import Place
 from provisioner.domain.ports import (
+    BmcRepository,
     Contradictions,
     Credentials,
     Events,
@@ -37,6 +38,7 @@ from provisioner.storage.machine_rows import load_machines
 from provisioner.storage.machines import MachineRows
 from provisioner.storage.secrets import Keyring
 from provisioner.storage.session import Session
+from provisioner.storage.slots import SlotRows, load_places
 from provisioner.storage.subnets import SubnetRows, load_subnets
 from provisioner.storage.timeline import EventRows, put_sightings, read_sightings
 
@@ -49,9 +51,10 @@ class SqlTransaction:
     """Implements ``ports.Transaction``. ``seq``: once committed, the change that a feed must reach to show it."""
 
     machines: MachineRepository
+    slots: Repository[Place]
     clusters: Repository[Cluster]
     subnets: Repository[Subnet]
-    bmcs: Repository[Bmc]
+    bmcs: BmcRepository
     credentials: Credentials
     login_tries: LoginTries
     contradictions: Contradictions
@@ -64,6 +67,7 @@ class SqlTransaction:
         self._session = session
         self.seq = 0
         self.machines = MachineRows(session)
+        self.slots = SlotRows(session)
         self.clusters = ClusterRows(session)
         self.subnets = SubnetRows(session)
         self.bmcs = BmcRows(session)
@@ -82,6 +86,9 @@ class SqlTransaction:
     @actor.setter
     def actor(self, actor: str) -> None:
         self._session.actor = actor
+
+    def inventory(self) -> Inventory:
+        return _inventory(self._session.connection, "none")
 
     def put_role_revision(self, revision: RoleRevision) -> None:
         """A revision is named by its content, so one that is there already is the same."""
@@ -133,12 +140,7 @@ class SqlStore:
         """A snapshot in one view. Compiled bytes only of installs that a boot may still ask for: all
         parts, none, or the one that ``files`` names."""
         with reading(self.engine) as connection:
-            return Inventory.build(
-                load_machines(connection, files=_wanted(files)),
-                load_subnets(connection),
-                _last_seq(connection),
-                clusters=load_clusters(connection),
-            )
+            return _inventory(connection, _wanted(files))
 
     def caught_up(self, known: Inventory, *, files: bool | str = True) -> Inventory:
         """``known`` with what was changed since; ``known`` itself when nothing was."""
@@ -159,6 +161,16 @@ def _wanted(files: bool | str) -> str:
     return files if isinstance(files, str) else "live" if files else "none"
 
 
+def _inventory(connection: Connection, files: str) -> Inventory:
+    return Inventory.build(
+        load_machines(connection, files=files),
+        load_subnets(connection),
+        _last_seq(connection),
+        places=load_places(connection, empty=True),
+        clusters=load_clusters(connection),
+    )
+
+
 def _last_seq(connection: Connection) -> int:
     return connection.execute(select(func.max(tables.changes.c.seq))).scalar_one() or 0
 
@@ -169,6 +181,10 @@ def _with_changes(connection: Connection, known: Inventory, changes: Sequence[Ro
     changed: dict[UUID, Machine | None] = {row.ref: None for row in changes if row.kind == "machine"}
     changed.update((machine.id, machine) for machine in load_machines(connection, changed, files=files))
     inventory = known.with_machines(changed, changes[-1].seq)
+    places: dict[UUID, Place | None] = {row.ref: None for row in changes if row.kind == "slot"}
+    if places:
+        places.update((place.slot.id, place) for place in load_places(connection, empty=True, ids=places))
+        inventory = inventory.with_places(places, inventory.seq)
     if any(row.kind == "subnet" for row in changes):
         inventory = inventory.with_subnets(load_subnets(connection), inventory.seq)
     if any(row.kind == "cluster" for row in changes):

@@ -72,8 +72,11 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
     api.add("GET", "/machines/{ref}/simulate", Simulate(parts).one)
 
     api.add("GET", "/slots", slots.all)
+    api.add("POST", "/slots", slots.add, 201)
     api.add("GET", "/slots/{ref}", slots.one)
     api.add("PATCH", "/slots/{ref}", slots.change)
+    api.add("DELETE", "/slots/{ref}", slots.remove, 204)
+    api.add("POST", "/slots/{ref}/board", slots.replace_board)
 
     api.add("GET", "/subnets", subnets.all)
     api.add("POST", "/subnets", subnets.add, 201)

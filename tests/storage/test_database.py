@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import JSON, Column, Engine, inspect, text
 
 from provisioner.domain.errors import Conflict, InvalidValue, Refused, StoreUnavailable
 from provisioner.storage import database, tables
@@ -32,10 +33,19 @@ def test_an_empty_database_is_migrated_once(empty_url: str, engines: Engines) ->
     assert {*tables.metadata.tables, "alembic_version"} == set(inspect(engine).get_table_names())
 
 
+def other_default(
+    _context: object, _there: object, column: Column[Any], there: str | None, _wanted: object, wanted: str | None
+) -> bool | None:
+    """PostgreSQL has no '=' for JSON to compare defaults by; None: compare as usual."""
+    if not isinstance(column.type, JSON) or there is None or wanted is None:
+        return None
+    return there.removesuffix("::json").strip("'") != wanted.strip("'")
+
+
 def test_the_migrations_make_exactly_the_tables_of_the_program(engine: Engine) -> None:
     with reading(engine) as connection:
         context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "compare_server_default": True}
+            connection, opts={"compare_type": True, "compare_server_default": other_default}
         )
         assert compare_metadata(context, tables.metadata) == []
 

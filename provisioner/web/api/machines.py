@@ -207,8 +207,21 @@ class Machines:
         )
         return self._stored(machine, response)
 
-    def remove(self, ref: str, request: Request, if_match: IfMatch = None) -> None:
-        enrol.remove_machine(self._parts.store, ref, **self._who(request), expect_version=edits.expected(if_match))
+    def remove(
+        self,
+        ref: str,
+        request: Request,
+        keep_slot: Annotated[bool, Query(description="Its slot stays, with name, role and addresses.")] = False,
+        if_match: IfMatch = None,
+    ) -> None:
+        """Frees its addresses, unless its slot was listed by itself or is to stay."""
+        enrol.remove_machine(
+            self._parts.store,
+            ref,
+            **self._who(request),
+            expect_version=edits.expected(if_match),
+            keep_slot=keep_slot,
+        )
 
     def arm(self, ref: str, request: Request, response: Response, wishes: ArmWishes | None = None) -> MachineDetail:
         """Compile and freeze what the machine will be told; its next netboot installs."""

@@ -157,7 +157,7 @@ def rows(machines: Iterable[Machine], readings: Readings, now: int) -> tuple[Row
 
 
 def place(slot: Slot) -> str:
-    """Where it sits, short: ``r12 u07``, ``ch3 b14``; empty for an implicit slot."""
+    """Where it sits, short: ``r12 u07``, ``ch3 b14``; empty for one without a stated place."""
     parts = (
         slot.rack,
         slot.chassis,
