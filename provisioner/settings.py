@@ -95,6 +95,8 @@ class ImagesSettings(Listen):
     sources: Sources = Sources()
     max_transfers: int = Field(default=256, ge=1)
     """Transfers of a MiB or more at once; more wait in the order in which they came."""
+    trusted: tuple[str, ...] = ()
+    """Fingerprints of the appliances whose bundles are imported without asking; our own always is."""
 
 
 class DhcpSettings(_Section):

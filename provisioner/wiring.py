@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Engine
 
 from provisioner.actions import bmc_jobs
@@ -18,10 +19,12 @@ from provisioner.boot.compile import RoleCompiler
 from provisioner.boot.roles import RoleFolder
 from provisioner.domain.errors import Refused, StoreUnavailable
 from provisioner.domain.records import Job
+from provisioner.images import bundle
 from provisioner.images.containers import ContainerStore
 from provisioner.images.fetch import Fetcher, Source
 from provisioner.images.library import Library
 from provisioner.images.payload import PayloadStore
+from provisioner.images.shipping import Wanted, Warehouse
 from provisioner.images.store import ImageStore
 from provisioner.settings import Settings
 from provisioner.storage import backup
@@ -99,6 +102,29 @@ class House:
     @cached_property
     def containers(self) -> ContainerStore:
         return ContainerStore(self.settings.data_dir / "containers")
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        return Warehouse(self.images, self.payload, self.containers, self.settings.cloud_configs)
+
+    @cached_property
+    def bundle_key(self) -> Ed25519PrivateKey:
+        return bundle.signing_key(self.keyring.token_key)
+
+    @property
+    def trusted_bundles(self) -> Sequence[str]:
+        """Fingerprints of the keys whose bundles are imported without asking."""
+        return (bundle.fingerprint(self.bundle_key.public_key()), *self.settings.images.trusted)
+
+    def role_needs(self, names: Sequence[str]) -> Wanted:
+        """Roles with the image and the payload that they install. Raises NotFound, Refused."""
+        settings = [self.roles.get(name).settings for name in names]
+        there = self.payload.manifest()
+        return Wanted(
+            images=[(each.image, each.image_version) for each in settings],
+            payload=[f.path for each in settings for f in each.payload if f.path in there or not f.optional],
+            roles=names,
+        )
 
     @cached_property
     def library(self) -> Library:

@@ -11,24 +11,105 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from provisioner.actions import images
 from provisioner.cli import session
-from provisioner.domain.errors import Refused
+from provisioner.domain.errors import InvalidValue, Refused
+from provisioner.images.bundle import fingerprint, is_bundle
+from provisioner.images.shipping import Wanted
+from provisioner.wiring import House
 
-app = typer.Typer(help="Netboot images: import, fetch, list, verify, remove.", no_args_is_help=True)
+app = typer.Typer(help="Netboot images: import, export, fetch, list, verify, remove.", no_args_is_help=True)
 
 
 @app.command("import", epilog="Example: `provisioner image import ./3510.2.8 --name flatcar`")
 def import_image(
-    directory: Annotated[
-        Path, typer.Argument(readable=False, help="Folder with the publisher's files, names unchanged.")
+    source: Annotated[
+        list[Path],
+        typer.Argument(help="Folder or files as published, names unchanged; or a bundle of `image export`."),
     ],
-    name: Annotated[str, typer.Option(help="Image name that roles refer to, like flatcar.")],
+    name: Annotated[
+        str, typer.Option(help="Image name that roles refer to, like flatcar; a bundle has its own.")
+    ] = "",
     version: Annotated[str, typer.Option(help="Default: from version.txt.")] = "",
+    trust: Annotated[
+        list[str] | None, typer.Option(help="Fingerprint of the appliance that made the bundle, as it printed it.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Take a release into the appliance: hashed, checked against its digests, published in one step."""
+    """Take a release into the appliance: hashed, checked against its digests, published in one step.
+
+    A bundle is taken in whole or not at all, if its signature is one to trust and every byte is as signed.
+    """
     with session.house() as house:
-        image = house.images.import_dir(directory, name, version or None)
+        if len(source) == 1 and is_bundle(source[0]):
+            _import_bundle(house, source[0], trust or [], json)
+            return
+        if not name:
+            raise InvalidValue("name", "", "is missing", "say what roles call the image: --name flatcar")
+        if len(source) == 1 and source[0].is_dir():
+            image = house.images.import_dir(source[0], name, version or None)
+        else:
+            image = house.images.import_files(source, name, version or None)
+    if json:
+        session.show_json(
+            {"name": image.name, "version": image.version, "size": image.size, "problems": image.problems}
+        )
+        return
     state = "complete" if image.complete else "; ".join(image.problems)
     session.say(f"{image.name} {image.version}: {len(image.files)} files, {image.size / 1e6:.0f} MB, {state}")
+
+
+def _import_bundle(house: House, file: Path, trust: list[str], json: bool) -> None:
+    with _bar() as progress:
+        taken = house.warehouse.take_in(file, (*house.trusted_bundles, *trust), progress)
+    if json:
+        session.show_json({"signer": taken.signer, "added": taken.added, "known": taken.known})
+        return
+    for what in taken.added:
+        session.say(f"{what} added")
+    for what in taken.known:
+        session.say(f"{what} was here already")
+    session.say(f"signed by {taken.signer}")
+
+
+@app.command(
+    epilog="Example: `provisioner image export rack.bundle --role worker --container registry.k8s.io/pause:3.9`"
+)
+def export(
+    file: Annotated[Path, typer.Argument(help="The bundle to write.")],
+    image: Annotated[list[str] | None, typer.Option(help="NAME or NAME/VERSION; default: the newest.")] = None,
+    role: Annotated[list[str] | None, typer.Option(help="A role's folder, with its image and payload.")] = None,
+    payload: Annotated[list[str] | None, typer.Option(help="A payload path.")] = None,
+    container: Annotated[
+        list[str] | None, typer.Option(help="A container image, like registry.k8s.io/pause:3.9.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Write one signed file that carries all an appliance without internet needs; with no option, everything."""
+    with session.house() as house, _bar() as progress:
+        if image or role or payload or container:
+            needs = house.role_needs(role or [])
+            named = [(name, version) for name, _, version in (each.partition("/") for each in image or [])]
+            wanted = Wanted(
+                [*needs.images, *named], [*needs.payload, *(payload or [])], container or [], needs.roles
+            )
+        else:
+            wanted = Wanted(
+                [(each.name, each.version) for each in house.images.list()],
+                list(house.payload.manifest()),
+                [f"{each.name}:{each.tag}" for each in house.containers.list()],
+                house.roles.names(),
+            )
+        contents = house.warehouse.pack(file, house.bundle_key, wanted, session.now(), progress)
+        signer = fingerprint(house.bundle_key.public_key())
+    if json:
+        session.show_json(
+            {"file": str(file), "files": len(contents.files), "size": contents.size, "signer": signer}
+        )
+        return
+    session.say(f"{file}: {len(contents.files)} files, {contents.size / 1e6:.0f} MB")
+    session.say(f"signed by {signer}")
+    session.say(
+        f"there: `provisioner image import {file.name} --trust {signer}`, once you compared the fingerprint"
+    )
 
 
 @app.command(epilog="Example: `provisioner image fetch flatcar --channel stable --keyring flatcar.asc`")

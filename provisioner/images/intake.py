@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,13 @@ def sources(directory: Path) -> list[Path]:
     sources = [entry for entry in entries if entry.name != MANIFEST]
     if not sources:
         raise InvalidValue("directory", directory, "holds no files", "name a folder with a publisher's files")
+    return list(checked(sources))
+
+
+def checked(sources: Sequence[Path]) -> Sequence[Path]:
+    """The same, if each can be part of an image. Raises InvalidValue."""
+    if twice := [path.name for path in sources if [other.name for other in sources].count(path.name) > 1]:
+        raise InvalidValue("file", twice[0], "is named twice", "name each file once")
     for path in sources:
         if not path.is_file():
             raise InvalidValue("file", path.name, "is no regular file", "images are flat: move or remove it")

@@ -15,14 +15,14 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from provisioner.domain.errors import InvalidValue, NotFound, Refused
 from provisioner.images.beneath import Missing, Opened, Root
-from provisioner.images.intake import MANIFEST, NAME, ImageFile, check_name, copy, read_version, sources
+from provisioner.images.intake import MANIFEST, NAME, ImageFile, check_name, checked, copy, read_version, sources
 from provisioner.images.layout import DIGEST_FILES, missing_files, published_digests
 from provisioner.images.signed import by_debian
 from provisioner.images.verified import Verified
@@ -134,6 +134,17 @@ class ImageStore:
         files_in = sources(directory)
         return self._publish(files_in, name, version or read_version(directory), move=False)
 
+    def import_files(self, files: Sequence[Path], name: str, version: str | None = None) -> Image:
+        """As ``import_dir``, for files that lie anywhere."""
+        check_name("name", name)
+        checked(files)
+        found = version or next((read_version(path.parent) for path in files if path.name == "version.txt"), None)
+        if found is None:
+            raise InvalidValue(
+                "version", "version.txt", "is not among the files", "give the version: `--version V`"
+            )
+        return self._publish(files, name, found, move=False)
+
     def take(self, directory: Path, name: str, version: str) -> Image:
         """As ``import_dir``, for a folder inside ``root``: its files are moved, not copied."""
         check_name("name", name)
@@ -236,6 +247,10 @@ class ImageStore:
             yield root
         finally:
             root.close()
+
+    def staging(self) -> AbstractContextManager[Path]:
+        """A folder inside ``root`` for files that ``take`` is to have; gone afterwards, also after a crash."""
+        return self._hidden("incoming")
 
     @contextmanager
     def _hidden(self, purpose: str) -> Iterator[Path]:
