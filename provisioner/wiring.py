@@ -20,6 +20,7 @@ from provisioner.boot.roles import RoleFolder
 from provisioner.domain.errors import Refused, StoreUnavailable
 from provisioner.domain.records import Job
 from provisioner.images import bundle
+from provisioner.images.arrivals import Arrivals
 from provisioner.images.containers import ContainerStore
 from provisioner.images.fetch import Fetcher, Source
 from provisioner.images.library import Library
@@ -133,6 +134,7 @@ class House:
         return Library(
             self.images,
             Fetcher(self.images, {name: Source(it.url, it.keyring, it.fingerprints) for name, it in named}),
+            Arrivals(self.settings.data_dir / "incoming", self.warehouse, self.trusted_bundles),
         )
 
     def role_images(self) -> Sequence[RoleImage]:

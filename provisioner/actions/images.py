@@ -13,7 +13,7 @@ from provisioner.domain.lifecycle import SECOND
 from provisioner.domain.ports import ImageLibrary, NamedImage, Store
 from provisioner.domain.records import Job
 
-KINDS = ("image-fetch", "image-verify")
+KINDS = ("image-fetch", "image-import", "image-verify")
 LEASE = 120 * SECOND
 _TELL_EVERY = 2 * SECOND
 _KB = 1000
@@ -34,6 +34,28 @@ def enqueue_fetch(
     """Ask for a release of a publisher."""
     args = {"publisher": publisher, "name": name, "stream": stream, "version": version, "arch": arch}
     return _queue(store, "image-fetch", args, actor, now)
+
+
+def enqueue_import(
+    store: Store,
+    library: ImageLibrary,
+    source: str,
+    *,
+    name: str,
+    version: str,
+    trust: Sequence[str],
+    actor: str,
+    now: int,
+) -> Job:
+    """Ask for what was put into the folder for imports. Raises NotFound, InvalidValue."""
+    library.expect(source)
+    return _queue(
+        store,
+        "image-import",
+        {"source": source, "name": name, "version": version, "trust": list(trust)},
+        actor,
+        now,
+    )
 
 
 def enqueue_verify(store: Store, library: ImageLibrary, name: str, version: str, *, actor: str, now: int) -> Job:
@@ -138,7 +160,11 @@ def run(store: Store, library: ImageLibrary, job: Job, clock: Callable[[], int],
     except _Stopped:
         return _put(store, replace(job, state="queued", lease_until=0), None)
     except Refused as refusal:
-        subject, said, ok = str(job.args.get("name") or job.args.get("publisher")), str(refusal), False
+        subject, said, ok = (
+            str(job.args.get("name") or job.args.get("publisher") or job.args.get("source")),
+            str(refusal),
+            False,
+        )
     result: dict[str, Any] = {"image": {"ok": ok, "name": subject, "said": said}}
     job = replace(job, state="done" if ok else "failed", lease_until=0, result=result)
     if ok:
@@ -160,6 +186,10 @@ def _carry_out(library: ImageLibrary, job: Job, progress: Callable[[int, int], N
         )
         subject = f"{image.name} {image.version}"
         return subject, f"image {subject} fetched, signatures and digests are good"
+    if job.kind == "image-import":
+        return library.bring_in(
+            args["source"], name=args["name"], version=args["version"], trust=args["trust"], progress=progress
+        )
     subject = f"{args['name']} {args['version']}"
     problems = library.verify(args["name"], args["version"], progress)
     if problems:

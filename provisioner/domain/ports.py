@@ -303,6 +303,16 @@ class ImageLibrary(Protocol):
         """From its publisher, proven before it is listed. Raises Refused; another call goes on from there."""
         ...
 
+    def expect(self, source: str) -> None:
+        """Is this in the folder for imports? Raises NotFound, InvalidValue."""
+        ...
+
+    def bring_in(
+        self, source: str, *, name: str, version: str, trust: Sequence[str], progress: Callable[[int, int], None]
+    ) -> tuple[str, str]:
+        """Import a release's folder or a bundle. Returns what it was and what came of it. Raises Refused."""
+        ...
+
     def verify(self, name: str, version: str, progress: Callable[[int, int], None]) -> Sequence[str]:
         """Read every byte; what is wrong, in words."""
         ...

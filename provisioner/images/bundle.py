@@ -23,15 +23,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from provisioner.domain.errors import InvalidValue, Refused
 from provisioner.images.containers import Container
+from provisioner.images.store import Progress
 
 FORMAT = "provisioner bundle 1"
 LIST, SIGNATURE = "bundle.json", "bundle.sig"
 _LIST_LIMIT = 64 << 20
 _CHUNK = 1 << 20
 _AGAIN = "copy it again, and compare its sha256 with the original's"
-
-Progress = Callable[[int, int], None]
-"""Bytes done, bytes in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +148,7 @@ class Reader:
 
 @contextmanager
 def opened(path: Path, trusted: Collection[str]) -> Iterator[Reader]:
-    """Open a bundle and prove its list, before any of its files is read. ``trusted``: fingerprints. Raises Refused."""
+    """Open a bundle and prove its list before anything else is read. ``trusted``: fingerprints. Raises Refused."""
     try:
         with tarfile.open(path, "r|") as tar:
             listed = _small(tar, path, LIST, _LIST_LIMIT)

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from provisioner.domain.errors import Refused
+from provisioner.images.arrivals import Arrivals
 from provisioner.images.fetch import Fetcher
 from provisioner.images.store import Image, ImageStore
 
@@ -13,6 +15,7 @@ class Library:
 
     store: ImageStore
     fetcher: Fetcher
+    arrivals: Arrivals | None = None
 
     def versions(self, name: str) -> Sequence[str]:
         return self.store.versions(name)
@@ -33,6 +36,20 @@ class Library:
         return self.fetcher.fetch(
             publisher, name=name, stream=stream, version=version, arch=arch, progress=progress
         )
+
+    def bring_in(
+        self, source: str, *, name: str, version: str, trust: Sequence[str], progress: Callable[[int, int], None]
+    ) -> tuple[str, str]:
+        return self._arrivals.take(source, name=name, version=version, trust=trust, progress=progress)
+
+    def expect(self, source: str) -> None:
+        self._arrivals.find(source)
+
+    @property
+    def _arrivals(self) -> Arrivals:
+        if self.arrivals is None:
+            raise Refused("there is no folder for imports here", "use `provisioner image import` on the appliance")
+        return self.arrivals
 
     def verify(self, name: str, version: str, progress: Callable[[int, int], None]) -> Sequence[str]:
         return self.store.verify(name, version, progress)

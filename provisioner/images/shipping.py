@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from provisioner.domain.errors import InvalidValue, NotFound, Refused
 from provisioner.images import bundle
-from provisioner.images.bundle import Contents, Entry, Progress
+from provisioner.images.bundle import Contents, Entry
 from provisioner.images.containers import Container, ContainerStore, parse_name
 from provisioner.images.intake import NAME
 from provisioner.images.payload import PayloadStore
-from provisioner.images.store import ImageStore
+from provisioner.images.store import ImageStore, Progress
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+~-]*\Z")
 _HEX = re.compile(r"[0-9a-f]{64}\Z")

@@ -29,6 +29,9 @@ from provisioner.images.verified import Verified
 
 T = TypeVar("T")
 
+Progress = Callable[[int, int], None]
+"""Bytes done, bytes in all; may raise to end the work."""
+_UNSEEN: Progress = lambda _done, _size: None  # noqa: E731 - a default
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 """renameat2(2): swaps two folders in one step."""
@@ -123,7 +126,9 @@ class ImageStore:
         finally:
             opened.close()
 
-    def import_dir(self, directory: Path, name: str, version: str | None = None) -> Image:
+    def import_dir(
+        self, directory: Path, name: str, version: str | None = None, progress: Progress = _UNSEEN
+    ) -> Image:
         """Copy a publisher's files in and publish them at once; a version of the same name is replaced.
 
         Hashed while copied, checked against the publisher's digests where there are some. ``version`` comes
@@ -132,7 +137,7 @@ class ImageStore:
         """
         check_name("name", name)
         files_in = sources(directory)
-        return self._publish(files_in, name, version or read_version(directory), move=False)
+        return self._publish(files_in, name, version or read_version(directory), move=False, progress=progress)
 
     def import_files(self, files: Sequence[Path], name: str, version: str | None = None) -> Image:
         """As ``import_dir``, for files that lie anywhere."""
@@ -150,18 +155,21 @@ class ImageStore:
         check_name("name", name)
         return self._publish(sources(directory), name, version, move=True)
 
-    def _publish(self, files_in: Sequence[Path], name: str, version: str, *, move: bool) -> Image:
+    def _publish(
+        self, files_in: Sequence[Path], name: str, version: str, *, move: bool, progress: Progress = _UNSEEN
+    ) -> Image:
         check_name("version", version)
+        size, done, taken = sum(path.stat().st_size for path in files_in), 0, []
         digests = published_digests(
             path.read_text(errors="replace") for path in files_in if path.name.endswith(DIGEST_FILES)
         )
         try:
             self._sweep()
             with self._hidden("incoming") as staging:
-                files = tuple(
-                    copy(path, staging / path.name, digests.get(path.name), move=move) for path in files_in
-                )
-                _write_manifest(staging, name, version, files)
+                for path in files_in:
+                    taken.append(copy(path, staging / path.name, digests.get(path.name), move=move))
+                    progress(done := done + taken[-1].size, size)
+                _write_manifest(staging, name, version, tuple(taken))
                 target = self.root / name / version
                 target.parent.mkdir(exist_ok=True)
                 _put_in_place(staging, target)
@@ -177,7 +185,7 @@ class ImageStore:
         self,
         name: str,
         version: str | None = None,
-        progress: Callable[[int, int], None] = lambda _done, _size: None,
+        progress: Progress = _UNSEEN,
     ) -> Sequence[str]:
         """Read every byte again; what is wrong, in words. Empty: all as imported, and noted with the time.
 

@@ -105,6 +105,7 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
 
     api.add("GET", "/images", images.all)
     api.add("POST", "/images/fetch", images.fetch, 202)
+    api.add("POST", "/images/import", images.bring_in, 202)
     api.add("GET", "/images/{name}/{version}", images.one)
     api.add("POST", "/images/{name}/{version}/verify", images.verify, 202)
     api.add("DELETE", "/images/{name}/{version}", images.remove, 204)

@@ -7,15 +7,22 @@ from pathlib import Path
 import pytest
 
 from provisioner.actions import images
+from provisioner.domain.errors import Refused
 from provisioner.domain.records import Job
+from provisioner.images import bundle
+from provisioner.images.arrivals import Arrivals
+from provisioner.images.containers import ContainerStore
 from provisioner.images.download import Downloads
 from provisioner.images.fetch import Fetcher, Source
 from provisioner.images.library import Library
+from provisioner.images.payload import PayloadStore
+from provisioner.images.shipping import Wanted, Warehouse
 from provisioner.images.store import ImageStore
 from provisioner.storage.store import SqlStore
 from tests.actions.opening import NOW, open_store
 from tests.images.mirror import Mirror, Signer, flatcar, mirror
 from tests.images.publisher import KERNEL
+from tests.images.publisher import flatcar as publisher_release
 
 
 class Clock:
@@ -116,3 +123,44 @@ def test_verify_finds_what_changed_on_the_disk_and_forgets_that_it_was_good(
     assert ended.state == "failed"
     assert f"{KERNEL} has sha256" in ended.result["image"]["said"]
     assert library.store.get("flatcar").verified_at is None
+
+
+def test_an_import_takes_what_lies_in_the_folder_for_imports(tmp_path: Path, store: SqlStore) -> None:
+    held = ImageStore(tmp_path / "images")
+    house = Warehouse(held, PayloadStore(tmp_path / "p"), ContainerStore(tmp_path / "c"), tmp_path / "roles")
+    arrivals = Arrivals(tmp_path / "incoming", house)
+    library = Library(held, Fetcher(held, {}), arrivals)
+    publisher_release(arrivals.folder / "release")
+    job = images.enqueue_import(
+        store, library, "release", name="flatcar", version="", trust=(), actor="user:ada", now=NOW
+    )
+    images.work(store, library, Clock(), threading.Event())
+    ended = stored(store, job)
+    assert (ended.state, ended.result["image"]["said"]) == ("done", "image flatcar 3815.2.0 imported: complete")
+    assert ended.done == ended.total > 100, "kB"
+
+    key = bundle.signing_key(b"k" * 32)
+    house.pack(arrivals.folder / "rack.bundle", key, Wanted([("flatcar", "")]), NOW)
+    held.remove("flatcar", "3815.2.0")
+    signer = bundle.fingerprint(key.public_key())
+    for trust, state in ((), "failed"), ((signer,), "done"):
+        job = images.enqueue_import(
+            store, library, "rack.bundle", name="", version="", trust=trust, actor="user:ada", now=NOW
+        )
+        images.work(store, library, Clock(), threading.Event())
+        assert stored(store, job).state == state
+    assert held.verify("flatcar") == []
+
+
+@pytest.mark.parametrize("source", ["../secret", "secret", "link", "file", ".hidden", "/etc", ""])
+def test_an_import_reaches_nothing_outside_its_folder(tmp_path: Path, store: SqlStore, source: str) -> None:
+    held = ImageStore(tmp_path / "images")
+    house = Warehouse(held, PayloadStore(tmp_path / "p"), ContainerStore(tmp_path / "c"), tmp_path / "roles")
+    library = Library(held, Fetcher(held, {}), Arrivals(tmp_path / "incoming", house))
+    publisher_release(tmp_path / "secret")
+    publisher_release(tmp_path / "incoming" / ".hidden")
+    (tmp_path / "incoming" / "link").symlink_to(tmp_path / "secret")
+    (tmp_path / "incoming" / "file").write_text("no bundle")
+    with pytest.raises(Refused):
+        images.enqueue_import(store, library, source, name="x", version="1", trust=(), actor="user:ada", now=NOW)
+    assert held.list() == []

@@ -53,6 +53,12 @@ def test_fetch_and_verify_are_jobs(tmp_path: Path, appliance: Appliance, api: Te
     assert wrong.status_code == 422
 
 
+def test_an_import_is_a_job_for_what_was_copied_to_the_appliance(api: TestClient) -> None:
+    refused = api.post(f"{API}/images/import", json={"source": "release", "name": "flatcar"})
+    assert refused.status_code == 409
+    assert "image import" in refused.json()["detail"] + refused.json().get("remedy", "")
+
+
 def test_a_version_that_is_needed_stays(tmp_path: Path, appliance: Appliance, api: TestClient) -> None:
     images = appliance.parts.images.store
     images.import_dir(flatcar(tmp_path / "r"), "flatcar")

@@ -1,4 +1,4 @@
-"""Netboot images: what there is, who uses it, and fetching or verifying as a job with progress."""
+"""Netboot images: what there is, who uses it, and fetching, importing or verifying as a job with progress."""
 
 from datetime import datetime
 from typing import Literal
@@ -49,6 +49,20 @@ class FetchWish(BaseModel):
     arch: str = Field(default="amd64", pattern="^(amd64|arm64)$")
 
 
+class ImportWish(BaseModel):
+    """``source``: a release's folder or a bundle in the appliance's folder for imports (``DATA_DIR/incoming``).
+
+    A bundle has names of its own; ``trust``: fingerprints of appliances whose bundles are believed this time.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str = Field(max_length=128)
+    name: str = Field(default="", max_length=128)
+    version: str = Field(default="", max_length=128)
+    trust: list[str] = Field(default=[], max_length=16)
+
+
 class Images:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -69,6 +83,14 @@ class Images:
         """From its publisher, by the images service; listed when signatures and digests are good."""
         job = images.enqueue_fetch(
             self._parts.store, **wish.model_dump(), actor=actor(request), now=self._parts.clock()
+        )
+        return jobs.accepted(response, job)
+
+    def bring_in(self, wish: ImportWish, request: Request, response: Response) -> JobOut:
+        """From the folder for imports, by the images service; all of it or nothing."""
+        parts = self._parts
+        job = images.enqueue_import(
+            parts.store, parts.images, **wish.model_dump(), actor=actor(request), now=parts.clock()
         )
         return jobs.accepted(response, job)
 
