@@ -136,7 +136,7 @@ def test_a_role_is_rendered_for_a_machine_and_nothing_is_stored(run: Run, releas
     assert "initrd=flatcar_production_pxe_image.cpio.gz" in script
     assert run("machine", "show", "node-01", "--json").json["state"] == "ready"
     soup = run("role", "render", "node-01", "--part", "soup")
-    assert "role simple has no part soup; it has boot.ipxe, config.yml" in soup.err
+    assert "role simple has no part soup; it has boot.grub, boot.ipxe" in soup.err
     ignition = run("role", "render", "node-01", "--part", "ignition")
     assert (ignition.code, "role simple has no part ignition; it has" in ignition.err) == (1, True)
 
