@@ -15,7 +15,7 @@ from pyghmi.exceptions import IpmiException, PyghmiException
 from pyghmi.ipmi import fru as pyghmi_fru
 from pyghmi.ipmi.command import Command
 
-from provisioner.bmc import rmcp
+from provisioner.bmc import oem, rmcp
 from provisioner.bmc.fru import custom_fields, first, host_macs
 from provisioner.bmc.guid import system_uuid
 from provisioner.bmc.session import Target
@@ -234,12 +234,16 @@ def identify(command: Command) -> Identity:
     own = _own_mac(command)
     info: dict[str, Any] = _fru(command, 0, notes)
     macs, left_out = host_macs(custom_fields(info), own)
+    if not macs:
+        macs = [mac for mac in _oem_macs(command, notes) if mac != own]
     for number in () if macs else _MORE_FRUS:
         more, more_left_out = host_macs(custom_fields(_fru(command, number, [])), own)
         macs += [mac for mac in more if mac not in macs]
         left_out += more_left_out
     if not macs:
-        notes.append("no FRU names the server's MACs; they come from its first DHCP request, or enter them")
+        notes.append(
+            "no FRU or vendor command names the server's MACs; they come from its first DHCP request, or enter them"
+        )
     return Identity(
         vendor=first(info, "Manufacturer", "Board manufacturer"),
         model=first(info, "Product name", "Model", "Board product name"),
@@ -248,6 +252,16 @@ def identify(command: Command) -> Identity:
         macs=tuple(macs),
         notes=(*notes, *left_out),
     )
+
+
+def _oem_macs(command: Command, notes: list[str]) -> list[Mac]:
+    """By the maker's own commands, where they are known."""
+    try:
+        number = oem.maker(_raw(command, APPLICATION, 0x01))
+        return oem.macs(number, lambda *words: _raw(command, *words), command.get_inventory)
+    except Exception as error:  # pyghmi's OEM parsers let anything through; FRUs and UUID must not be hidden by it
+        notes.append(f"the maker's own MAC command fails: {str(error) or type(error).__name__}")
+        return []
 
 
 def _fru(command: Command, number: int, notes: list[str]) -> dict[str, Any]:
