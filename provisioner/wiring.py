@@ -14,9 +14,11 @@ from sqlalchemy import Engine
 
 from provisioner.actions import bmc_jobs
 from provisioner.actions.images import RoleImage
+from provisioner.bmc import terminal
 from provisioner.bmc.pool import WorkerPool
 from provisioner.boot.compile import RoleCompiler
 from provisioner.boot.roles import RoleFolder
+from provisioner.domain.bmc import Bmc, Login
 from provisioner.domain.errors import Refused, StoreUnavailable
 from provisioner.domain.records import Job
 from provisioner.images import bundle
@@ -164,6 +166,10 @@ class House:
         pool = WorkerPool()
         self._pools.append(pool)
         return pool
+
+    def console(self, bmc: Bmc, login: Login) -> int:
+        """The BMC's serial console on this process's terminal; the exit code."""
+        return terminal.attached(bmc, login)
 
     def finish(self, job: Job, progress: Callable[[Job], None] = lambda _: None) -> Job:
         """Carry a job out here that nobody has, or wait for the service that took it first.

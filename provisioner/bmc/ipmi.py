@@ -46,7 +46,7 @@ _BOOT_SELECTOR = {BootDevice.DEFAULT: 0b0000, BootDevice.NETWORK: 0b0001, BootDe
 @contextmanager
 def session(address: str, port: int, user: str, password: str) -> Iterator[Command]:
     """A logged-in session, closed afterwards (BMCs have a handful of slots). Raises BmcError."""
-    _probe(address, port)
+    probe(address, port)
     with translated(address, user):
         command = Command(bmc=address, userid=user, password=password, port=port)
         try:
@@ -87,18 +87,21 @@ class Ipmi:
         )
 
 
-def _probe(address: str, port: int) -> None:
-    """Tell nobody there, nobody listening and not-a-BMC apart, which pyghmi reports alike, and late."""
+def probe(address: str, port: int) -> None:
+    """Tell nobody there, nobody listening and not-a-BMC apart, which pyghmi reports alike, and late.
+
+    Raises BmcError.
+    """
     where = f"BMC {address} port {port}"
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+    with socket.socket(family, socket.SOCK_DGRAM) as door:
         try:
-            probe.connect((address, port))
+            door.connect((address, port))
             for wait in _PROBE_TRIES:
-                probe.settimeout(wait)
-                probe.send(rmcp.CAPABILITIES)
+                door.settimeout(wait)
+                door.send(rmcp.CAPABILITIES)
                 with suppress(TimeoutError):
-                    answer = probe.recv(512)
+                    answer = door.recv(512)
                     break
             else:
                 raise BmcError(
@@ -147,6 +150,8 @@ _LOGIN_WORDS: tuple[tuple[str, str, str], ...] = (
     ("invalid command", "unsupported", "this BMC cannot do that; do it by hand"),
     ("not supported", "unsupported", "the server's present state does not allow it; look at its power state"),
     ("unavailable", "unsupported", "switch the function on in the BMC"),
+    ("sol is disabled", "unsupported", "switch serial over LAN on in the BMC"),
+    ("sol session", "session-limit", "end the other console first"),
     ("timeout", "unreachable", "check cable and load of the BMC, then try again"),
     ("no longer connected", "unreachable", "try again; if it stays, restart the BMC"),
     ("failed to initialize", "unreachable", "try again; if it stays, restart the BMC"),

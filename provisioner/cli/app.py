@@ -10,6 +10,7 @@ from provisioner.cli import (
     allocate,
     bmc,
     cluster,
+    console,
     container,
     db,
     diagnose,
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 app.command("serve", epilog=serve.EXAMPLE)(serve.serve)
 app.add_typer(lab.app, name="lab")
+machine.app.command("console", epilog=console.EXAMPLE)(console.console)
 app.add_typer(machine.app, name="machine")
 app.add_typer(slot.app, name="slot")
 app.add_typer(cluster.app, name="cluster")

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     BMC_CHANGED = "bmc.changed"
     BMC_HARVEST = "bmc.harvest"
     BMC_POWER = "bmc.power"
+    BMC_CONSOLE = "bmc.console"
     BMC_ERROR = "bmc.error"
     DHCP_OFFER = "dhcp.offer"
     DHCP_ACK = "dhcp.ack"

@@ -22,7 +22,7 @@ set_working_mc 0x20
     allowed_auths_admin none md2 md5 straight
     guid {guid}
   endlan
-  chassis_control "{chassis}"
+  chassis_control "{chassis}"{sol}
   user 1 false "" "" user 10 none md2 md5 straight
   user 2 true "{user}" "{password}" admin 10 none md2 md5 straight
 """
@@ -92,8 +92,13 @@ class VirtualBmc:
         password: str,
         chassis: Path,
         port: int = 623,
+        serial: str = "",
     ) -> None:
-        """``namespace``: None runs it where the caller is. ``chassis``: the program for chassis commands."""
+        """``namespace``: None runs it where the caller is. ``chassis``: the program for chassis commands.
+
+        ``serial``: what its console shows, a device or ``tcp:ADDRESS:PORT``; empty: it has none.
+        """
+        self._serial = serial
         self.address = address
         self.port = port
         self._namespace = namespace
@@ -120,6 +125,7 @@ class VirtualBmc:
                 port=self.port,
                 guid=guid,
                 chassis=self._chassis,
+                sol=f'\n  sol "{self._serial}" 115200' if self._serial else "",
                 user=self._user,
                 password=self._password,
             )

@@ -94,8 +94,10 @@ def simulated(tmp_path: Path) -> Iterator[SimulatedBmc]:
 
 
 @contextmanager
-def simulated_bmc(tmp_path: Path, address: str = "127.0.0.1", port: int = 0) -> Iterator[SimulatedBmc]:
-    """At a loopback address; port 0: a free one."""
+def simulated_bmc(
+    tmp_path: Path, address: str = "127.0.0.1", port: int = 0, serial: str = ""
+) -> Iterator[SimulatedBmc]:
+    """At a loopback address; port 0: a free one. ``serial``: what its console shows."""
     state, program = chassis(tmp_path)
     plate = Nameplate("ACME", "Server 9", "SN-0042", SERVER, Mac.parse("52:54:00:aa:bb:01"))
     login = Login("admin", secrets.token_hex(8))
@@ -109,6 +111,7 @@ def simulated_bmc(tmp_path: Path, address: str = "127.0.0.1", port: int = 0) -> 
         user=login.user,
         password=login.password,
         chassis=program,
+        serial=serial,
     )
     bmc.start()
     try:
