@@ -1,7 +1,7 @@
 """What is typed at a console: bytes for the server, and the escape sequence for us. Pure.
 
-As OpenSSH and ipmitool have it, at the start of a line: ``~.`` ends, ``~B`` sends a break, ``~?`` helps, ``~~`` is one
-tilde.
+As OpenSSH and ipmitool have it, at the start of a line: ``~.`` ends, ``~B`` sends a break, ``~?`` helps, ``~~`` is
+one tilde.
 """
 
 from dataclasses import dataclass
