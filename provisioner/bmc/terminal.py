@@ -11,7 +11,7 @@ _IPMI_PORT = 623
 
 
 def attached(bmc: Bmc, login: Login) -> int:
-    """Until the person ends it; its exit code. A Redfish BMC is asked over IPMI, which most of them speak as well."""
+    """Until the person ends it; its exit code. A Redfish BMC is asked over IPMI, which most speak as well."""
     door = {
         "address": bmc.address,
         "port": bmc.port if bmc.protocol == "ipmi" else _IPMI_PORT,
