@@ -1,7 +1,7 @@
 """A server's serial console over IPMI (SOL, IPMI 2.0 §15): ``python -m provisioner.bmc.console FD``.
 
 A process of its own, because pyghmi keeps threads and sockets process-wide. The door and its login come as JSON
-over the file descriptor ``FD``, never as arguments; the terminal is inherited. Exit code 1: refused, said on stderr.
+over the file descriptor ``FD``, never as arguments; the terminal is inherited. Exit code 1: refused, see stderr.
 """
 
 import json
