@@ -177,6 +177,7 @@ def web(settings: Settings, stop: threading.Event) -> None:
             neighbour=neighbour,
             loaders=settings.loaders,
             images=house.library,
+            planner=house.planner,
             role_images=house.role_images,
             roles=house.role_names,
             packets_metrics=metrics,

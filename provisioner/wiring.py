@@ -16,7 +16,9 @@ from provisioner.actions import bmc_jobs
 from provisioner.actions.images import RoleImage
 from provisioner.bmc import terminal
 from provisioner.bmc.pool import WorkerPool
+from provisioner.boot.blast import RolePlanner
 from provisioner.boot.compile import RoleCompiler
+from provisioner.boot.effective import EffectiveRoles
 from provisioner.boot.roles import RoleFolder
 from provisioner.domain.bmc import Bmc, Login
 from provisioner.domain.errors import Refused, StoreUnavailable
@@ -143,16 +145,24 @@ class House:
         """Which image each role is compiled with; a role that cannot be read uses none."""
         found = []
         for name in self.roles.names():
-            with suppress(Refused):
-                settings = self.roles.get(name).settings
+            with suppress(Refused, StoreUnavailable):
+                settings = self.effective_roles.get(name).settings
                 found.append((name, settings.image, settings.image_version))
         return found
+
+    @cached_property
+    def effective_roles(self) -> EffectiveRoles:
+        return EffectiveRoles(self.roles, self.store)
+
+    @cached_property
+    def planner(self) -> RolePlanner:
+        return RolePlanner(self.effective_roles, self.compiler)
 
     @cached_property
     def compiler(self) -> RoleCompiler:
         signed = self.images.signed_by_debian
         return RoleCompiler(
-            self.roles,
+            self.effective_roles,
             self.images.get,
             payload=self.payload.manifest,
             signed=signed,

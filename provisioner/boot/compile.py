@@ -11,7 +11,8 @@ from provisioner.boot.payload import PayloadLookup, chosen, no_payload
 from provisioner.boot.quoting import ipxe_argument
 from provisioner.boot.release import Release
 from provisioner.boot.render import Renderer
-from provisioner.boot.roles import Role, RoleFolder
+from provisioner.boot.role_file import is_template
+from provisioner.boot.roles import Role
 from provisioner.domain.boot import LOADER_LABEL, SHIM, by_grub
 from provisioner.domain.errors import NotFound, Refused
 from provisioner.domain.inventory import Inventory
@@ -71,12 +72,20 @@ DISCOVER = "discover"
 """The role whose image looks at machines that came by themselves."""
 
 
+class Roles(Protocol):
+    """Where roles come from: a folder, or what was activated of it."""
+
+    def names(self) -> list[str]: ...
+
+    def get(self, name: str) -> Role: ...
+
+
 class RoleCompiler:
     """domain.ports.Compiler over a folder of roles. Thread-safe; ``close`` ends its template worker."""
 
     def __init__(
         self,
-        role_folder: RoleFolder,
+        role_folder: Roles,
         images: ImageLookup,
         renderer: Renderer | None = None,
         payload: PayloadLookup = no_payload,
@@ -109,7 +118,10 @@ class RoleCompiler:
             )
         # Before the role and its image are looked at: what the operator must do first comes first.
         variables.subnet_of(machine, inventory)
-        role = self._roles.get(machine.slot.role)
+        return self.compile_as(self._roles.get(machine.slot.role), machine, inventory)
+
+    def compile_as(self, role: Role, machine: Machine, inventory: Inventory) -> Compiled:
+        """As ``compile``, for this role whatever the machine's slot says."""
         settings = role.settings
         params = roles.parameters(role, machine.slot.params)
         boot = release.netboot(self._release(role), settings.format, settings.boot)
@@ -179,7 +191,7 @@ class RoleCompiler:
                 )
         arguments = list(role.settings.kernel_arguments)
         names = list(parts.values())
-        if any(map(roles.is_template, arguments)):
+        if any(map(is_template, arguments)):
             names.append(roles.ARGUMENTS)
         texts = self._renderer.render_all(role.name, templates, names, context, role.revision) if names else {}
         if roles.ARGUMENTS in texts:

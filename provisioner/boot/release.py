@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from provisioner.boot.quoting import ipxe_argument
-from provisioner.boot.roles import BootFiles
+from provisioner.boot.role_file import BootFiles
 from provisioner.domain.errors import Refused
 from provisioner.domain.tokens import INSTALL_TOKEN, SERVER
 

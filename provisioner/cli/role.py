@@ -6,10 +6,17 @@ from typing import Annotated
 import typer
 
 from provisioner.boot.trial import try_role
-from provisioner.cli import session
+from provisioner.cli import revisions, session
 from provisioner.domain.errors import NotFound, Refused
 
-app = typer.Typer(help="Roles: folders of templates; list, validate, render.", no_args_is_help=True)
+app = typer.Typer(
+    help="Roles: folders of templates; list, validate, render, compare, activate.", no_args_is_help=True
+)
+app.command(epilog="Example: `provisioner role diff worker`")(revisions.diff)
+app.command(epilog="Example: `provisioner role activate worker --plan 0f3a…`")(revisions.activate)
+app.command(epilog="Example: `provisioner role revisions worker`")(revisions.revisions)
+app.command(epilog="Example: `provisioner role compare worker 1 2`")(revisions.compare)
+app.command(epilog="Example: `provisioner role follow worker`")(revisions.follow)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PARTS = {
     "config": ("config.yml", "ignition.json", "preseed.cfg", "user-data", "talos.yaml"),

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     MACHINE_STATE = "machine.state"
     SLOT_CHANGED = "slot.changed"
     CLUSTER_CHANGED = "cluster.changed"
+    ROLE_CHANGED = "role.changed"
     SUBNET_CHANGED = "subnet.changed"
     BMC_CHANGED = "bmc.changed"
     BMC_HARVEST = "bmc.harvest"

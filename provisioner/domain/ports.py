@@ -12,7 +12,8 @@ from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import IPAddress, Machine
 from provisioner.domain.place import Place
 from provisioner.domain.reconcile import Account, Finding
-from provisioner.domain.records import ApiToken, Credential, Job, PhaseRecord, RoleRevision, User
+from provisioner.domain.records import ApiToken, Credential, Job, PhaseRecord, RoleActivation, RoleRevision, User
+from provisioner.domain.role_plan import RolePlan
 from provisioner.domain.subnet import Subnet
 
 T = TypeVar("T")
@@ -177,6 +178,18 @@ class Transaction(Protocol):
 
     def role_revision(self, role: str, revision: str) -> RoleRevision | None: ...
 
+    def role_revisions(self, role: str) -> Sequence[tuple[str, int]]:
+        """The kept revisions and when each was first used (UTC microseconds), oldest first."""
+        ...
+
+    def role_activation(self, role: str) -> RoleActivation | None:
+        """None: the role's folder is used as it is."""
+        ...
+
+    def put_role_activation(self, activation: RoleActivation) -> None: ...
+
+    def remove_role_activation(self, role: str) -> None: ...
+
     def see(self, sightings: Iterable[Sighting]) -> None: ...
 
     def sightings(self, limit: int = 100) -> Sequence[Sighting]: ...
@@ -268,6 +281,14 @@ class CompiledInstall(Protocol):
     def wipe(self) -> bool: ...
     @property
     def warnings(self) -> Sequence[str]: ...
+
+
+class RolePlanner(Protocol):
+    """Says what another revision of a role changes."""
+
+    def plan(self, role: str, inventory: Inventory, revision: str = "") -> RolePlan:
+        """``revision`` empty: what the role's folder holds. Raises NotFound, Refused."""
+        ...
 
 
 class NamedImage(Protocol):

@@ -34,6 +34,17 @@ class RoleRevision:
 
 
 @dataclass(frozen=True, slots=True)
+class RoleActivation:
+    """The revision of a role that arming uses, whatever its folder holds meanwhile."""
+
+    role: str
+    revision: str
+    at: int
+    """UTC microseconds."""
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
 class PhaseRecord:
     """When an install reached a phase; feeds the phase train."""
 

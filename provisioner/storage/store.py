@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Row, func, insert, select
+from sqlalchemy import Connection, Engine, Row, delete, func, insert, select
 
 from provisioner.domain.cluster import Cluster
 from provisioner.domain.events import Sighting
@@ -24,7 +24,7 @@ from provisioner.domain.ports import (
     Repository,
     Tokens,
 )
-from provisioner.domain.records import RoleRevision, User
+from provisioner.domain.records import RoleActivation, RoleRevision, User
 from provisioner.domain.subnet import Subnet
 from provisioner.storage import tables
 from provisioner.storage.accounts import TokenRows, UserRows
@@ -103,6 +103,26 @@ class SqlTransaction:
         query = select(t).where(t.c.role == role, t.c.revision == revision)
         row = self._session.connection.execute(query).one_or_none()
         return RoleRevision(row.role, row.revision, row.files, row.created_at) if row else None
+
+    def role_revisions(self, role: str) -> Sequence[tuple[str, int]]:
+        t = tables.role_revisions
+        query = select(t.c.revision, t.c.created_at).where(t.c.role == role).order_by(t.c.created_at, t.c.revision)
+        return [(row.revision, row.created_at) for row in self._session.connection.execute(query)]
+
+    def role_activation(self, role: str) -> RoleActivation | None:
+        t = tables.role_activations
+        row = self._session.connection.execute(select(t).where(t.c.role == role)).one_or_none()
+        return RoleActivation(row.role, row.revision, row.at, row.actor) if row else None
+
+    def put_role_activation(self, activation: RoleActivation) -> None:
+        self.remove_role_activation(activation.role)
+        values = {name: getattr(activation, name) for name in ("role", "revision", "at", "actor")}
+        self._session.connection.execute(insert(tables.role_activations).values(values))
+
+    def remove_role_activation(self, role: str) -> None:
+        self._session.touch()
+        t = tables.role_activations
+        self._session.connection.execute(delete(t).where(t.c.role == role))
 
     def see(self, sightings: Iterable[Sighting]) -> None:
         put_sightings(self._session, sightings)

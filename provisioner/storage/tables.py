@@ -217,6 +217,15 @@ role_revisions = Table(
     Column("created_at", Time, nullable=False),
 )
 
+role_activations = Table(
+    "role_activations",
+    metadata,
+    Column("role", Words, primary_key=True),
+    Column("revision", Words, nullable=False),
+    Column("at", Time, nullable=False),
+    Column("actor", Words, nullable=False),
+)
+
 sightings = Table(
     "sightings",
     metadata,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from provisioner.boot.blast import RolePlanner
 from provisioner.doctor.checkup import Checkup
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import IPAddress
@@ -28,6 +29,8 @@ class Parts:
     """The MAC that the kernel's neighbour table shows for an address on our wire."""
     loaders: Path
     images: Library
+    planner: RolePlanner
+    """The roles, and what another revision of one would change."""
     role_images: Callable[[], Sequence[tuple[str, str, str]]] = tuple
     """Role name, its image, and the version it is pinned to (empty: the newest)."""
     roles: Callable[[], frozenset[str]] = frozenset

@@ -111,6 +111,11 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
     api.add("DELETE", "/images/{name}/{version}", images.remove, 204)
 
     api.add("GET", "/roles", roles.all)
+    api.add("GET", "/roles/{name}", roles.one)
+    api.add("GET", "/roles/{name}/revisions", roles.revisions)
+    api.add("GET", "/roles/{name}/plan", roles.plan)
+    api.add("POST", "/roles/{name}/activate", roles.activate)
+    api.add("POST", "/roles/{name}/follow", roles.follow)
     api.add("POST", "/allocations/plan", allocations.plan)
     api.add("POST", "/allocations/apply", allocations.apply)
     api.add("GET", "/jobs", jobs.all)

@@ -6,7 +6,8 @@ import pytest
 
 from provisioner.boot import roles
 from provisioner.boot.document import InvalidDocument
-from provisioner.boot.roles import Parameter, RoleFolder
+from provisioner.boot.role_file import Parameter
+from provisioner.boot.roles import RoleFolder
 from provisioner.domain.errors import NotFound, Refused
 from tests.boot.rack import SHIPPED
 

@@ -29,6 +29,8 @@ COMMANDS = re.compile(
     r"|sanboot --no-describe --drive 0x80 \|\| goto failed"
     r"|chain http://@@SERVER@@/loaders/localboot-x64\.efi \|\| goto failed"
     r"|poweroff \|\| goto hold"
+    # What a newcomer says of itself: only settings, each spelt so that it cannot end the line.
+    r"|chain http://@@SERVER@@/discovered\?([a-z0-9]+=\$\{[a-z0-9/]+(:hexhyp|:uristring)?\}&?)+ \|\|"
 )
 """Every line that any script may have."""
 
@@ -124,7 +126,7 @@ def test_no_reason_can_become_a_command(action: Action, reason: str) -> None:
     assert served.startswith("#!ipxe\n")
     for line in served.splitlines():
         assert COMMANDS.fullmatch(line), line
-        assert len(line) <= len("echo ") + 79
+        assert not line.startswith("echo ") or len(line) <= len("echo ") + 79
 
 
 def test_a_quarantined_machine_is_told_why_and_nothing_secret() -> None:

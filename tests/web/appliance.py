@@ -1,5 +1,6 @@
 """An appliance for HTTP tests: a real SQLite store, a snapshot that may trail, a compiler of three lines."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,10 @@ from argon2 import PasswordHasher
 from starlette.testclient import TestClient
 
 from provisioner.actions import arm, enrol, subnets
+from provisioner.boot.blast import RolePlanner
+from provisioner.boot.compile import RoleCompiler
+from provisioner.boot.effective import EffectiveRoles
+from provisioner.boot.roles import RoleFolder
 from provisioner.domain.errors import Refused, StoreUnavailable
 from provisioner.domain.events import Event, Sighting
 from provisioner.domain.inventory import Inventory
@@ -30,6 +35,8 @@ from provisioner.storage.secrets import Keyring
 from provisioner.storage.store import SqlStore
 from provisioner.web.machines import create_machines_app
 from provisioner.web.parts import Parts
+from tests.boot.rack import SHIPPED
+from tests.boot.rack import images as rack_images
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
@@ -245,6 +252,10 @@ def make_appliance(tmp_path: Path, create_app: Callable[[Parts], Any] = create_m
         mac = neighbours.get(str(ip))
         return Mac.parse(mac) if mac else None
 
+    for name in ("_shared", "simple", "worker"):
+        shutil.copytree(SHIPPED / name, tmp_path / "roles" / name)
+    folder = EffectiveRoles(RoleFolder(tmp_path / "roles"), store)
+    planned = RoleCompiler(folder, rack_images)
     parts = Parts(
         store=store,
         snapshot=snapshot,
@@ -256,10 +267,12 @@ def make_appliance(tmp_path: Path, create_app: Callable[[Parts], Any] = create_m
         neighbour=neighbour,
         loaders=loaders,
         images=Library(images, Fetcher(images, {})),
+        planner=RolePlanner(folder, planned),
         role_images=lambda: [("simple", "flatcar", "")],
         roles=lambda: frozenset({"simple", "worker"}),
         wires=(("lo", IPv4Address("127.0.0.1")),),
     )
     subnets.put_subnet(store, "10.12.0.0/16", {"gateway": "10.12.0.1"}, actor="test", now=clock())
     yield Appliance(parts, store, snapshot, seen, clock, neighbours, create_app(parts))
+    planned.close()
     engine.dispose()
