@@ -46,7 +46,8 @@ from provisioner.sockets import (
 from provisioner.storage.feed import ChangeFeed
 from provisioner.storage.journal import Journal
 from provisioner.storage.observer import EventWriter
-from provisioner.tftp.server import Limits, TftpServer
+from provisioner.tftp.limits import Limits
+from provisioner.tftp.server import TftpServer
 from provisioner.tftp.virtual import VirtualFiles
 from provisioner.web.machines import create_machines_app
 from provisioner.web.neighbours import neighbour

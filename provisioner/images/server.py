@@ -6,7 +6,6 @@ ETag and bytes all come from that descriptor, so an answer never mixes two versi
 
 import asyncio
 import os
-import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -201,26 +200,6 @@ class SendfileResponse(web.StreamResponse):
                     self._traffic.sent(_remote(request), max(0, file.tell() - offset))
                 await super().write_eof()
                 return writer
-
-
-def serve(app: web.Application, host: str, port: int, ready: Callable[[int], None] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, then let running downloads finish for DRAIN_SECONDS.
-
-    ``ready`` is called with the port once it accepts. Raises InvalidValue when the address cannot be bound.
-    """
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        runner.run(_serve(app, host, port, ready))
-
-
-async def _serve(app: web.Application, host: str, port: int, ready: Callable[[int], None] | None) -> None:
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    async with listening(app, host, port) as bound:
-        if ready is not None:
-            ready(bound)
-        await stopped.wait()
 
 
 @asynccontextmanager

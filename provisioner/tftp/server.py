@@ -23,7 +23,8 @@ from provisioner.domain.ports import Observer, SnapshotSource
 from provisioner.images.beneath import Missing, Opened, Root
 from provisioner.images.descriptors import allow_descriptors
 from provisioner.tftp.files import Files, Made, Virtual
-from provisioner.tftp.packet import Error, ErrorCode, MalformedPacket, Opcode, Request, decode, encode
+from provisioner.tftp.limits import Limits, Rejected, check
+from provisioner.tftp.packet import Error, ErrorCode, MalformedPacket, Request, decode, encode
 from provisioner.tftp.sockets import (
     Arrival,
     SocketAddress,
@@ -43,31 +44,6 @@ BURST = 64
 """Datagrams taken from one socket before the others get their turn."""
 DUPLICATE_WITHIN = 3.0
 """Seconds: the same request from a client that was just heard is a copy; later it is a client that began anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds on what clients can hold here."""
-
-    sessions: int = 2000
-    """Transfers at once; each holds two descriptors."""
-    sessions_per_ip: int = 64
-    max_blksize: int = 65464
-    """Bytes; the interface's MTU limits it further."""
-    max_windowsize: int = 32
-    """Blocks; as dnsmasq's cap."""
-    ports: range = field(default_factory=lambda: range(0))
-    """Ports for transfers, for firewalls; empty: any."""
-    single_port: bool = False
-    """All transfers by the request port, against RFC 1350 §4, for firewalls that track no TFTP (tftp-19)."""
-
-
-class _Refusal(Exception):
-    """Why a request is not served, as the client and the timeline are told."""
-
-    def __init__(self, code: ErrorCode, reason: str) -> None:
-        self.code = code
-        super().__init__(reason)
 
 
 @dataclass(slots=True)
@@ -209,7 +185,7 @@ class TftpServer:
             return
         try:
             self._begin(sock, arrival, arrival.local, ip, packet)
-        except _Refusal as refusal:
+        except Rejected as refusal:
             self._timeline.refused(ip, packet.filename, str(refusal))
             self._tell(sock, arrival, refusal.code, str(refusal))
 
@@ -226,7 +202,9 @@ class TftpServer:
                 return
             # The client began anew from the same port (ROMs with a fixed one do): the old transfer is void.
             self._end(running, superseded=True)
-        self._check(request, ip)
+        if self._grace is not None:
+            raise Rejected(ErrorCode.NOT_DEFINED, "the server is shutting down; ask again in a minute")
+        check(request, ip, self._limits, len(self._sessions), self._per_ip[ip])
         with ExitStack() as undo:
             source = self._open(request.filename, ip, local)
             undo.callback(source.close)
@@ -256,37 +234,16 @@ class TftpServer:
         self._per_ip[ip] += 1
         self._flush(session)
 
-    def _check(self, request: Request, ip: IPAddress) -> None:
-        """Raises _Refusal for what needs no look at the files."""
-        if request.opcode is Opcode.WRQ:
-            raise _Refusal(ErrorCode.ILLEGAL_OPERATION, "this server is read-only; nothing can be written")
-        if request.mode != "octet":
-            raise _Refusal(
-                ErrorCode.ILLEGAL_OPERATION, f"mode {request.mode!r} is not served; ask for octet (binary)"
-            )
-        if self._grace is not None:
-            raise _Refusal(ErrorCode.NOT_DEFINED, "the server is shutting down; ask again in a minute")
-        if len(self._sessions) >= self._limits.sessions:
-            raise _Refusal(
-                ErrorCode.NOT_DEFINED,
-                f"all {self._limits.sessions} transfers are taken; ask again, or raise tftp.max_sessions",
-            )
-        if self._per_ip[ip] >= self._limits.sessions_per_ip:
-            raise _Refusal(
-                ErrorCode.NOT_DEFINED,
-                f"{ip} has {self._limits.sessions_per_ip} transfers open already; let them end first",
-            )
-
     def _open(self, name: str, ip: IPAddress, local: IPAddress) -> Opened | Made:
         try:
             return self._files.open(name, ip, local)
         except Missing as error:
-            raise _Refusal(ErrorCode.FILE_NOT_FOUND, str(error)) from error
+            raise Rejected(ErrorCode.FILE_NOT_FOUND, str(error)) from error
         except Refused as error:
-            raise _Refusal(ErrorCode.ACCESS_VIOLATION, str(error)) from error
+            raise Rejected(ErrorCode.ACCESS_VIOLATION, str(error)) from error
         except Exception as error:
             log.exception("tftp: content could not be made", file=name)
-            raise _Refusal(ErrorCode.NOT_DEFINED, f"{name} could not be made; look at the server's log") from error
+            raise Rejected(ErrorCode.NOT_DEFINED, f"{name} could not be made; look at the server's log") from error
 
     def _own_port(self, local: IPAddress, interface: int) -> socket.socket:
         ports = self._limits.ports
@@ -294,11 +251,11 @@ class TftpServer:
         try:
             own = own_port(local, interface, ports, self._next_port)
         except OSError as error:
-            raise _Refusal(
+            raise Rejected(
                 ErrorCode.NOT_DEFINED, f"no socket for the transfer ({error.strerror}); ask again in a minute"
             ) from error
         if own is None:
-            raise _Refusal(
+            raise Rejected(
                 ErrorCode.NOT_DEFINED,
                 f"all ports {ports.start}-{ports.stop - 1} are taken; ask again, or raise tftp.last_port",
             )

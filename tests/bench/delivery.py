@@ -29,7 +29,8 @@ HERE = "127.0.0.1"
 OURS_TFTP = """
 import sys, pathlib, ipaddress
 from tests.images.serving import FixedSnapshot
-from provisioner.tftp.server import Limits, TftpServer
+from provisioner.tftp.limits import Limits
+from provisioner.tftp.server import TftpServer
 class Nobody:
     def observe(self, event): pass
     def sight(self, sighting): pass

@@ -297,9 +297,9 @@ def test_the_service_lets_a_download_finish_when_it_is_stopped(tmp_path: Path) -
     body = os.urandom(20_000_000)
     (tmp_path / "payload" / "file").write_bytes(body)
     program = (
-        "import sys, pathlib\n"
+        "import asyncio, pathlib, signal, sys\n"
         "from tests.images.serving import FixedSnapshot, Recorder\n"
-        "from provisioner.images.server import create_app, serve\n"
+        "from provisioner.images.server import create_app, listening\n"
         "from provisioner.images.store import ImageStore\n"
         "data = pathlib.Path(sys.argv[1])\n"
         "from provisioner.images.containers import ContainerStore\n"
@@ -309,7 +309,14 @@ def test_the_service_lets_a_download_finish_when_it_is_stopped(tmp_path: Path) -
         "from provisioner.images.traffic import Traffic\n"
         "traffic = Traffic(FixedSnapshot(), 256)\n"
         "app = create_app(store, payload, FixedSnapshot(), Recorder(), lambda: 0, containers, traffic)\n"
-        "serve(app, '127.0.0.1', 0, lambda port: print(port, flush=True))\n"
+        "async def serve():\n"
+        "    stopped = asyncio.Event()\n"
+        "    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)\n"
+        "    async with listening(app, '127.0.0.1', 0) as port:\n"
+        "        print(port, flush=True)\n"
+        "        await stopped.wait()\n"
+        "with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:\n"
+        "    runner.run(serve())\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)],

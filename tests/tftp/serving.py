@@ -10,7 +10,8 @@ from pathlib import Path
 from provisioner.domain.events import Event, Sighting
 from provisioner.domain.inventory import Inventory
 from provisioner.tftp.files import Virtual
-from provisioner.tftp.server import Limits, TftpServer
+from provisioner.tftp.limits import Limits
+from provisioner.tftp.server import TftpServer
 
 LOOPBACK = ip_address("127.0.0.1")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.tftp.server import Limits
+from provisioner.tftp.limits import Limits
 from tests.netns import sh, wire
 from tests.tftp.serving import Serving, serving
 

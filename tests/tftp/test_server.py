@@ -15,8 +15,8 @@ from provisioner.domain.errors import InvalidValue
 from provisioner.domain.events import Kind
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import Address, Machine, Phase, Slot, State
+from provisioner.tftp.limits import Limits
 from provisioner.tftp.packet import Ack, Data, Error, Opcode, OptionAck, Packet, Request, decode, encode
-from provisioner.tftp.server import Limits
 from tests.tftp.rig import Client, ask
 from tests.tftp.serving import Serving, serving
 
