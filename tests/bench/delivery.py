@@ -39,17 +39,21 @@ TftpServer(pathlib.Path(sys.argv[1]), [(ipaddress.ip_address("127.0.0.1"), 69)],
            limits=limits).run()
 """
 OURS_HTTP = """
-import sys, pathlib
+import asyncio, pathlib, sys
 from tests.images.serving import FixedSnapshot, Recorder
 from provisioner.images.containers import ContainerStore
 from provisioner.images.payload import PayloadStore
-from provisioner.images.server import create_app, serve
+from provisioner.images.server import create_app, listening
 from provisioner.images.store import ImageStore
 from provisioner.images.traffic import Traffic
 data = pathlib.Path(sys.argv[1])
 app = create_app(ImageStore(data / "images"), PayloadStore(data / "payload"), FixedSnapshot(), Recorder(),
                  lambda: 0, ContainerStore(data / "containers"), Traffic(FixedSnapshot(), 1000))
-serve(app, "127.0.0.1", 8081)
+async def serve():
+    async with listening(app, "127.0.0.1", 8081):
+        await asyncio.Event().wait()
+with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+    runner.run(serve())
 """
 TFTPY = "import sys, tftpy; tftpy.TftpServer(sys.argv[1]).listen('127.0.0.1', 69)"
 NGINX = """
