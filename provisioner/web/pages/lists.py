@@ -12,6 +12,7 @@ def subnets(parts: Parts) -> dict[str, Any]:
     return {
         "heading": "Subnets",
         "columns": ("Prefix", "Gateway", "DNS", "VLAN", "Dynamic addresses", "Unlisted machines", "Arming"),
+        "addresses": (0, 1, 2, 4),
         "lines": [_subnet(subnet) for subnet in parts.snapshot.inventory.subnets],
         "available": True,
         "hint": "Change one:",
@@ -32,6 +33,7 @@ def bmcs(parts: Parts) -> dict[str, Any]:
     return {
         "heading": "BMCs",
         "columns": ("Address", "Protocol", "Port", "Chassis", "Machine", "Login"),
+        "addresses": (0,),
         "lines": [
             (
                 bmc.address,
