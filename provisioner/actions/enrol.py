@@ -174,6 +174,7 @@ def stated(machine: Machine) -> dict[str, Any]:
         "labels": dict(machine.labels),
         "params": dict(slot.params),
         "options": show_options(slot.options),
+        "switch_port": slot.switch_port,
         "vendor": machine.vendor,
         "model": machine.model,
         "serial": machine.serial,

@@ -41,6 +41,16 @@ def plain(value: object, field: str) -> str:
     return text
 
 
+def switch_port(value: object) -> str:
+    """A port as relays name it: printable ASCII (RFC 3046: remote-id, then circuit-id)."""
+    text = " ".join(str(value or "").split())
+    if len(text) > 200 or not text.isascii() or not text.isprintable():
+        raise InvalidValue(
+            "switch_port", text[:60], "is no switch port", "write it as `machine show` tells it, like 'sw3 17'"
+        )
+    return text
+
+
 def whole(value: object, field: str, low: int = 0, high: int = 100_000) -> int | None:
     """A whole number, or None for an empty value."""
     if value is None or value == "":

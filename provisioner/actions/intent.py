@@ -16,7 +16,19 @@ from provisioner.domain.machine import Address, Interface, IPAddress, Machine, S
 from provisioner.domain.place import Place
 from provisioner.domain.ports import Transaction
 
-SLOT_FIELDS = ("name", "ip", "role", "rack", "unit", "chassis", "blade", "cluster", "params", "options")
+SLOT_FIELDS = (
+    "name",
+    "ip",
+    "role",
+    "rack",
+    "unit",
+    "chassis",
+    "blade",
+    "cluster",
+    "params",
+    "options",
+    "switch_port",
+)
 """What an operator may state about a place."""
 
 FIELDS = (
@@ -33,6 +45,7 @@ FIELDS = (
     "labels",
     "params",
     "options",
+    "switch_port",
     "vendor",
     "model",
     "serial",
@@ -144,6 +157,7 @@ def slot_with(slot: Slot, fields: Fields, rules: Rules) -> Slot:
         "blade": lambda v: read.whole(v, "blade"),
         "params": read.params,
         "options": lambda v: read.options(v, slot.options),
+        "switch_port": read.switch_port,
     }
     for field in SLOT_FIELDS:
         if field in fields and field != "ip":

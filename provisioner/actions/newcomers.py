@@ -4,15 +4,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
-from provisioner.actions.enrol import describe, differences, put_machine, record_state
+from provisioner.actions.enrol import describe, differences, kept, put_machine, record_state
 from provisioner.actions.front import Front
-from provisioner.actions.intent import Fields, rules_in
+from provisioner.actions.intent import Fields, rules_in, seated
 from provisioner.domain.boot import Action, BootPlan, plan_boot
 from provisioner.domain.errors import IllegalTransition, InvalidValue, NotAdmitted
 from provisioner.domain.events import Event, Kind, Sighting
-from provisioner.domain.lifecycle import approved, missing_for_ready, settled
+from provisioner.domain.lifecycle import approved, contradicts_port, missing_for_ready, quarantined, settled
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import Interface, IPAddress, Machine, Slot, State
+from provisioner.domain.place import Place
 from provisioner.domain.ports import Store, Transaction
 
 MOST = 1000
@@ -22,38 +23,79 @@ NICS = 8
 
 
 def list_seen(tx: Transaction, sightings: Iterable[Sighting]) -> None:
-    """List those that their subnet's policy wants listed and that are not there yet."""
+    """List those that their subnet's policy wants listed; who boots at an empty slot's switch port goes there."""
     for sighting in sightings:
-        if not sighting.enrol or tx.machines.find(str(sighting.mac)) is not None:
+        if not (sighting.enrol or sighting.switch_port) or tx.machines.find(str(sighting.mac)) is not None:
             continue
-        if tx.machines.newcomers() >= MOST:
-            why = (
-                f"{sighting.mac} is not listed: {MOST} machines that came by themselves wait already; give them a "
-                "role and an address, or `provisioner machine remove` them"
-            )
-            tx.events.add(Event(Kind.DHCP_IGNORED, why, sighting.at, mac=sighting.mac, actor="dhcp"))
-            return
-        _listed(tx, sighting)
+        place = tx.slots.at_port(sighting.switch_port) if sighting.switch_port else None
+        if place is not None and place.machine_id is None:
+            _seat(tx, place, sighting)
+        elif sighting.enrol:
+            if tx.machines.newcomers() >= MOST:
+                tx.events.add(_too_many(sighting))
+                return
+            _list(tx, sighting, place)
 
 
-def _listed(tx: Transaction, sighting: Sighting) -> Machine:
-    mac = sighting.mac
-    machine = Machine(
-        uuid4(),
-        Slot(uuid4(), f"server-{mac.hex()}"),
-        interfaces=(Interface(uuid4(), mac, switch_port=sighting.switch_port, source="dhcp"),),
-        firmware=sighting.firmware,
-        state_at=sighting.at,
-        approved=sighting.enrol != "approve",
-    )
-    stored = tx.machines.put(replace(machine, state_reason=f"lacks {' and '.join(missing_for_ready(machine))}"))
-    verb = "set" if stored.approved else "approve"
+def _seat(tx: Transaction, place: Place, sighting: Sighting) -> None:
+    """Where it is plugged in says which place it is (RFC 3046): the slot's name, role and addresses are its own."""
+    machine = replace(_board(sighting, place.slot), addresses=seated(place.addresses, (sighting.mac,)))
+    missing = missing_for_ready(machine)
+    reason = f"lacks {' and '.join(missing)}" if missing else "has a role and an address"
+    state = State.NEW if missing else State.READY
+    stored = tx.machines.put(replace(machine, state=state, state_reason=reason))
     message = (
-        f"came by itself and was listed as {stored.name}: {sighting.detail}; "
-        f"`provisioner machine {verb} {stored.name} --role ROLE --ip ADDRESS`"
+        f"{sighting.mac} came by itself on switch port {sighting.switch_port}, which is slot {place.name}: it has "
+        f"{kept(stored)}"
     )
+    tx.events.add(Event(Kind.MACHINE_ADDED, message, sighting.at, stored.id, sighting.mac, actor="dhcp"))
+
+
+def _list(tx: Transaction, sighting: Sighting, place: Place | None) -> None:
+    mac = sighting.mac
+    machine = replace(_board(sighting, Slot(uuid4(), f"server-{mac.hex()}")), approved=sighting.enrol != "approve")
+    machine = replace(machine, state_reason=f"lacks {' and '.join(missing_for_ready(machine))}")
+    verb = "set" if machine.approved else "approve"
+    fix = f"`provisioner machine {verb} {machine.name} --role ROLE --ip ADDRESS`"
+    if place is not None:
+        machine = quarantined(machine, _contradiction(tx, sighting, place, machine.name), sighting.at)
+        fix = machine.state_reason
+    stored = tx.machines.put(machine)
+    message = f"came by itself and was listed as {stored.name}: {sighting.detail}; {fix}"
     tx.events.add(Event(Kind.MACHINE_ADDED, message, sighting.at, stored.id, mac, actor="dhcp"))
-    return stored
+
+
+def _board(sighting: Sighting, slot: Slot) -> Machine:
+    nic = Interface(uuid4(), sighting.mac, switch_port=sighting.switch_port, source="dhcp")
+    return Machine(uuid4(), slot, interfaces=(nic,), firmware=sighting.firmware, state_at=sighting.at)
+
+
+def _contradiction(tx: Transaction, sighting: Sighting, place: Place, name: str) -> str:
+    there = tx.machines.get(str(place.machine_id))
+    macs = ", ".join(map(str, there.macs)) or "no MAC"
+    return (
+        f"boots from switch port {sighting.switch_port}, which is slot {place.name}, where {macs} sits; if its "
+        f"board was replaced, `provisioner machine accept {name}` and then "
+        f"`provisioner slot replace {place.name} --mac {sighting.mac}`"
+    )
+
+
+def _too_many(sighting: Sighting) -> Event:
+    why = (
+        f"{sighting.mac} is not listed: {MOST} machines that came by themselves wait already; give them a role and "
+        "an address, or `provisioner machine remove` them"
+    )
+    return Event(Kind.DHCP_IGNORED, why, sighting.at, mac=sighting.mac, actor="dhcp")
+
+
+def kept_in_place(tx: Transaction, machine: Machine, switch_port: str, now: int) -> Machine:
+    """The machine that boots from this switch port; quarantined, if its place is wired to another."""
+    contradiction = contradicts_port(machine, switch_port)
+    if not contradiction or machine.state in (State.QUARANTINED, State.RETIRED):
+        return machine
+    after = tx.machines.put(quarantined(machine, contradiction, now))
+    record_state(tx, machine, after, now)
+    return after
 
 
 def approve(

@@ -27,6 +27,9 @@ DhcpOptions = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="NAME=VALUE", help="A DHCP option, again for more; NAME= removes."),
 ]
+SwitchPort = Annotated[
+    str | None, typer.Option(help="The switch port of its place, as relays name it, like 'sw3 17'; '' for none.")
+]
 COLUMNS = ("name", "state", "phase", "ip", "mac", "role", "rack", "unit", "reason")
 
 
@@ -100,6 +103,7 @@ def add(
     labels: Annotated[str, typer.Option(help="k=v;k2=v2")] = "",
     params: Annotated[str, typer.Option(help="Role parameters, JSON.")] = "",
     options: DhcpOptions = None,
+    switch_port: SwitchPort = None,
     json: Json = False,
 ) -> None:
     """List a machine."""
@@ -130,6 +134,7 @@ def set_fields(
     labels: Annotated[str | None, typer.Option(help="k=v;k2=v2, replaces all.")] = None,
     params: Annotated[str | None, typer.Option(help="Role parameters, JSON, replaces all.")] = None,
     options: DhcpOptions = None,
+    switch_port: SwitchPort = None,
     json: Json = False,
 ) -> None:
     """Change what is stated of a machine; fields not named stay."""

@@ -29,6 +29,9 @@ DhcpOptions = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="NAME=VALUE", help="A DHCP option, again for more; NAME= removes."),
 ]
+SwitchPort = Annotated[
+    str | None, typer.Option(help="The switch port it is wired to, as relays name it, like 'sw3 17'; '' for none.")
+]
 COLUMNS = ("name", "machine", "ip", "role", "cluster", "rack", "unit", "chassis", "blade")
 
 
@@ -39,7 +42,10 @@ def as_dict(place: Place) -> dict[str, Any]:
         "id": str(slot.id),
         "name": slot.name,
         "ip": ";".join(str(address.ip) for address in place.addresses),
-        **{name: getattr(slot, name) for name in ("role", "rack", "unit", "chassis", "blade", "cluster")},
+        **{
+            name: getattr(slot, name)
+            for name in ("role", "rack", "unit", "chassis", "blade", "cluster", "switch_port")
+        },
         "params": dict(slot.params),
         "options": show_options(slot.options),
         "implicit": slot.implicit,
@@ -88,6 +94,7 @@ def add(
     cluster: Cluster = None,
     params: Params = None,
     options: DhcpOptions = None,
+    switch_port: SwitchPort = None,
 ) -> None:
     """List a place before its machine. `machine add --name NAME` puts one in."""
     fields = {key: value for key, value in locals().items() if key in SLOT_FIELDS and value not in (None, [])}
@@ -111,6 +118,7 @@ def set_fields(
     cluster: Cluster = None,
     params: Params = None,
     options: DhcpOptions = None,
+    switch_port: SwitchPort = None,
 ) -> None:
     """Change what is stated of a place; fields not named stay."""
     fields = {key: value for key, value in locals().items() if key in SLOT_FIELDS and value not in (None, [])}

@@ -60,6 +60,8 @@ class Claims:
 def claimed(item: Machine | Place) -> Iterator[Claim]:
     """The unique values of a machine or of an empty slot."""
     yield "name", item.slot.name
+    if item.slot.switch_port:
+        yield "switch_port", item.slot.switch_port
     if isinstance(item, Machine):
         yield "slot", item.slot.id
         yield from (("mac", mac) for mac in item.macs)

@@ -232,11 +232,24 @@ def quarantined(machine: Machine, contradiction: str, now: int) -> Machine:
 
 
 def accepted(machine: Machine, now: int) -> Machine:
-    """The operator says the identity is right: UUID and serial that were believed so far are forgotten."""
+    """The operator says the identity is right: UUID, serial and switch port believed so far are forgotten."""
     if machine.state is not State.QUARANTINED:
         raise IllegalTransition(f"machine {machine.name} is {machine.state}, not quarantined", "nothing to accept")
     machine = replace(machine, uuid=None, serial="")
+    if contradicts_port(machine, machine.boot_port):
+        machine = replace(machine, slot=replace(machine.slot, switch_port=machine.boot_port))
     return settled(_moved(machine, State.NEW, "accepted by the operator", now), now)
+
+
+def contradicts_port(machine: Machine, switch_port: str) -> str:
+    """Why a boot from this switch port is not this machine's place, or '' (the port or the place is not known)."""
+    stated = machine.slot.switch_port
+    if not stated or not switch_port or stated == switch_port:
+        return ""
+    return (
+        f"boots from switch port {switch_port}, but the place {machine.name} is wired to {stated}; move the cable, "
+        f"`provisioner machine set {machine.name} --switch-port '{switch_port}'`, or accept it where it is"
+    )
 
 
 def retired(machine: Machine, now: int) -> Machine:

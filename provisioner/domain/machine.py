@@ -186,6 +186,12 @@ class Machine:
                 return interface.mac
         return self.interfaces[0].mac if self.interfaces else None
 
+    @property
+    def boot_port(self) -> str:
+        """The switch port that the boot interface was last seen at; empty: no relay told."""
+        mac = self.boot_mac
+        return next((nic.switch_port for nic in self.interfaces if nic.mac == mac), "")
+
     def address_for(self, mac: Mac) -> IPAddress | None:
         """The IPv4 address reserved for this interface; a NIC-bound reservation wins over a machine-wide one."""
         machine_wide = None

@@ -82,6 +82,14 @@ class BmcRepository(Repository[Bmc], Protocol):
         ...
 
 
+class Slots(Repository[Place], Protocol):
+    """Places, with or without a machine."""
+
+    def at_port(self, switch_port: str) -> Place | None:
+        """The place that is wired to this switch port."""
+        ...
+
+
 class Jobs(Repository[Job], Protocol):
     """Long work, leased."""
 
@@ -157,7 +165,7 @@ class Transaction(Protocol):
 
     actor: str
     machines: MachineRepository
-    slots: Repository[Place]
+    slots: Slots
     """Places with and without a machine. What is stated of an occupied one is changed through its machine."""
     clusters: Repository[Cluster]
     subnets: Repository[Subnet]

@@ -21,6 +21,7 @@ _HOLDERS = {
     .where(column.in_(bindparam("wanted", expanding=True)))
     for field, column, source in (
         ("name", _s.c.name, _s.outerjoin(_m)),
+        ("switch_port", _s.c.switch_port, _s.outerjoin(_m)),
         ("slot", _s.c.id, _s.join(_m)),
         ("mac", tables.interfaces.c.mac, tables.interfaces.join(_m).join(_s)),
         ("ip", tables.addresses.c.ip, tables.addresses.join(_s).outerjoin(_m)),
@@ -52,6 +53,7 @@ def refuse_taken(
             for value, name, slot_id, machine_id in connection.execute(query, {"wanted": list(wanted)}):
                 own = {
                     "name": slot_id in slots,
+                    "switch_port": slot_id in slots,
                     "ip": slot_id in slots,
                     "mac": machine_id in machines,
                     "slot": (slot_id, machine_id) in seats,

@@ -207,6 +207,8 @@ def _move(tx: Transaction, event: Event) -> None:
         # Where it is plugged in is knowledge about the machine, not progress: it counts as an edit.
         nics = (replace(nic, switch_port=str(port)) if nic.mac == event.mac else nic for nic in machine.interfaces)
         machine = tx.machines.put(replace(machine, interfaces=tuple(nics)))
+    if event.phase in _EARLY_PHASES and event.mac == machine.boot_mac:
+        machine = newcomers.kept_in_place(tx, machine, str(port or ""), event.at)
     after = replace(machine, firmware=str(firmware)) if firmware else machine
     install = machine.install
     if event.phase in _EARLY_PHASES and install is not None and install.open:

@@ -46,7 +46,7 @@ def _places(connection: Connection, heads: Select[Any], reserved: Select[Any]) -
 
 
 class SlotRows:
-    """Implements ``ports.Repository[Place]``; the natural name is the slot's, or its machine's id.
+    """Implements ``ports.Slots``; the natural name is the slot's, or its machine's id.
 
     What sits in a slot is the machines repository's business: ``put`` and ``remove`` are for empty ones.
     """
@@ -61,6 +61,11 @@ class SlotRows:
         if slot_id is None and (given := uuid_or_none(ref)):
             slot_id = self._run(select(m.c.slot_id).where(m.c.id == given)).scalar_one_or_none() or given
         return self._by_id(slot_id) if slot_id else None
+
+    def at_port(self, switch_port: str) -> Place | None:
+        s = tables.slots
+        slot_id = self._run(select(s.c.id).where(s.c.switch_port == switch_port)).scalar_one_or_none()
+        return self._by_id(slot_id) if slot_id and switch_port else None
 
     def get(self, ref: str) -> Place:
         return found(self.find(ref), KIND, ref)

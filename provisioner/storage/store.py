@@ -22,6 +22,7 @@ from provisioner.domain.ports import (
     LoginTries,
     MachineRepository,
     Repository,
+    Slots,
     Tokens,
 )
 from provisioner.domain.records import RoleActivation, RoleRevision, User
@@ -51,7 +52,7 @@ class SqlTransaction:
     """Implements ``ports.Transaction``. ``seq``: once committed, the change that a feed must reach to show it."""
 
     machines: MachineRepository
-    slots: Repository[Place]
+    slots: Slots
     clusters: Repository[Cluster]
     subnets: Repository[Subnet]
     bmcs: BmcRepository

@@ -79,6 +79,7 @@ class MachineOut(BaseModel):
     cluster: str
     params: dict[str, Any]
     options: dict[str, str]
+    switch_port: str
     labels: dict[str, str]
     vendor: str
     model: str
@@ -114,6 +115,7 @@ class MachineFields(BaseModel):
     bmc: str | None = Field(default=None, description="Address of a listed BMC.")
     labels: dict[str, str] | str | None = None
     params: dict[str, Any] | None = None
+    switch_port: str | None = Field(default=None, description="Of the place, as relays name it, like `sw3 17`.")
     options: dict[str, str | None] | None = Field(
         default=None, description="DHCP options by name; the named ones change, null takes one away."
     )
@@ -350,6 +352,7 @@ def _values(machine: Machine) -> dict[str, Any]:
         "cluster": slot.cluster,
         "params": dict(slot.params),
         "options": show_options(slot.options),
+        "switch_port": slot.switch_port,
         "labels": dict(machine.labels),
         "vendor": machine.vendor,
         "model": machine.model,

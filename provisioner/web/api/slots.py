@@ -28,6 +28,7 @@ class SlotOut(BaseModel):
     params: dict[str, Any]
     cluster: str
     options: dict[str, str]
+    switch_port: str
     addresses: list[str]
     implicit: bool
     machine_id: str | None
@@ -50,6 +51,7 @@ class SlotFields(BaseModel):
     role: str | None = None
     params: dict[str, Any] | None = None
     cluster: str | None = None
+    switch_port: str | None = Field(default=None, description="Of the place, as relays name it, like `sw3 17`.")
     options: dict[str, str | None] | None = Field(
         default=None, description="DHCP options by name; the named ones change, null takes one away."
     )
@@ -162,6 +164,7 @@ def shown(place: Place) -> SlotOut:
         params=dict(slot.params),
         cluster=slot.cluster,
         options=show_options(slot.options),
+        switch_port=slot.switch_port,
         addresses=[str(address.ip) for address in place.addresses],
         implicit=slot.implicit,
         machine_id=str(place.machine_id) if place.machine_id else None,
