@@ -167,7 +167,9 @@ def translated(address: str, user: str) -> Iterator[None]:
     except BmcError:
         raise
     except (PyghmiException, OSError) as error:
-        said = str(error) or type(error).__name__
+        said = str(error)
+        if said in ("", "None"):  # pyghmi has no words for a login that nobody finished
+            said = "no longer connected: it broke the login off"
         for words, kind, remedy in _LOGIN_WORDS:
             if words in said.lower():
                 raise BmcError(kind, f"BMC {address}, user {user}: {said}", remedy) from None
