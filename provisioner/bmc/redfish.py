@@ -20,7 +20,6 @@ from provisioner.domain.bmc import BootDevice, Chassis, Identity, Power
 from provisioner.domain.errors import BmcError
 
 ROOT = "/redfish/v1/"
-_SESSIONS = "/redfish/v1/SessionService/Sessions"
 _POLL = 1.0
 """Seconds between looks at the power state."""
 _MOST_RESOURCES = 200
@@ -65,9 +64,12 @@ def service_root(target: Target) -> tuple[Mapping[str, Any], str] | None:
 
 def _login(door: Door, root: Mapping[str, Any]) -> str:
     """Log in; the session's path, empty for basic authentication."""
-    links = root.get("Links")
-    path = (link(links.get("Sessions")) if isinstance(links, Mapping) else "") or _SESSIONS
+    links = root.get("Links") or root.get("links")
+    path = link(links.get("Sessions")) if isinstance(links, Mapping) else ""
     target = door.target
+    if not path:
+        # No sessions there: a login at an address that does not exist would be refused, and count as a failure.
+        return _basic(door)
     answer = door.json("POST", path, {"UserName": target.user, "Password": target.password})
     if b"SessionLimitExceeded" in answer.content or answer.status_code == 503:
         raise BmcError(
@@ -88,8 +90,13 @@ def _login(door: Door, root: Mapping[str, Any]) -> str:
         return _path_of(answer.headers.get("location", ""))
     if answer.status_code not in (404, 405, 501):
         _document(door, answer, path)
-    basic = base64.b64encode(f"{target.user}:{target.password}".encode()).decode()
-    door.headers["Authorization"] = f"Basic {basic}"
+    return _basic(door)
+
+
+def _basic(door: Door) -> str:
+    """Log in with each request from now on."""
+    word = base64.b64encode(f"{door.target.user}:{door.target.password}".encode()).decode()
+    door.headers["Authorization"] = f"Basic {word}"
     return ""
 
 
