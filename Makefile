@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 IFACE ?=
 
-.PHONY: help setup setup-test run deb docs check test test-long bench bench-bmc bench-delivery bench-render lint clean
+.PHONY: help setup setup-test run deb docs check test test-long bench bench-bmc bench-delivery bench-render bench-storm lint clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -41,6 +41,9 @@ bench: setup-test ## Benchmarks: ratios against peers in the same run
 
 bench-delivery: setup-test ## TFTP and HTTP beside tftpd-hpa, atftpd, dnsmasq, tftpy and nginx; SHORT=1 takes two minutes
 	@$(BIN)/python -m tests.bench.delivery $(if $(SHORT),--quick)
+
+bench-storm: setup-test ## 500 simulated machines boot and install at once; SHORT=1: 50 of them
+	@$(BIN)/python -m tests.bench.storm $(if $(SHORT),--machines 50 --image-mib 16)
 
 bench-dhcp: setup-test ## DHCP exchanges a second beside Kea and dnsmasq; SHORT=1 takes a few minutes
 	@$(BIN)/python -m tests.bench.dhcp $(if $(SHORT),--short)
