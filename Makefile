@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 IFACE ?=
 
-.PHONY: help setup setup-test run deb docs check test test-long bench bench-bmc bench-delivery bench-render bench-storm lint clean
+.PHONY: help setup setup-test run deb docs check test test-long bench bench-bmc bench-delivery bench-inventory bench-render bench-storm lint clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -50,6 +50,9 @@ bench-dhcp: setup-test ## DHCP exchanges a second beside Kea and dnsmasq; SHORT=
 
 bench-bmc: setup-test ## 300 BMCs harvested: wall time, memory, and what it does to DHCP
 	@$(BIN)/python -m tests.bench.bmc
+
+bench-inventory: setup-test ## 10,000 machines: import, import again, allocate, export
+	@$(BIN)/python -m tests.bench.inventory
 
 bench-render: setup-test ## Machines rendered a second, and how soon 300 that ask at once have their bytes
 	@$(BIN)/python -m tests.bench.render

@@ -91,7 +91,7 @@ def apply(
                 before = _row_machine(inventory, row)
                 pairs.append((before, settled(_assigned(row, before, rules), now)))
         pairs = [(before, after) for before, after in pairs if before != after]
-        stored = tx.machines.put_many([after for _, after in pairs])
+        stored = tx.machines.put_many([after for _, after in pairs], inventory.machines)
         tx.events.add(
             *(
                 event

@@ -103,7 +103,7 @@ def import_machines(
         drafts = _drafts(rows, inventory, rules, now)
         changed = [(before, after) for before, after in drafts if before != after]
         tx.bmcs.add_many(rules.bmcs.new.values())
-        stored = tx.machines.put_many([after for _, after in changed])
+        stored = tx.machines.put_many([after for _, after in changed], inventory.machines)
         pairs = [(before, after) for (before, _), after in zip(changed, stored, strict=True)]
         tx.events.add(*(event for before, after in pairs for event in happened(before, after, now, actor)))
     return Imported(

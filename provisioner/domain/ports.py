@@ -57,8 +57,11 @@ class MachineRepository(Repository[Machine], Protocol):
         """The machine that names this BMC."""
         ...
 
-    def put_many(self, items: Sequence[Machine]) -> Sequence[Machine]:
-        """As ``put`` for each, written together: names and addresses may go round among them."""
+    def put_many(self, items: Sequence[Machine], known: Mapping[UUID, Machine] | None = None) -> Sequence[Machine]:
+        """As ``put`` for each, written together: names and addresses may go round among them.
+
+        ``known``: all machines as this transaction read them, which spares reading these once more.
+        """
         ...
 
     def put_progress(self, machine: Machine) -> None:

@@ -25,6 +25,8 @@ def storable(text: str) -> str:
     Reasons and messages come from the wire. PostgreSQL refuses NUL, UTF-8 has no lone surrogates; both are
     written as their escapes, so that a hostile host name cannot stop a batch of events.
     """
+    if text.isascii() and "\0" not in text:
+        return text
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
 
 

@@ -26,7 +26,9 @@ from provisioner.storage.session import Session, differing, found
 KIND = "machine"
 
 
-def write_machines(session: Session, items: Sequence[Machine]) -> list[Machine]:
+def write_machines(
+    session: Session, items: Sequence[Machine], known: Mapping[UUID, Machine] | None = None
+) -> list[Machine]:
     """Insert or replace by id; the machines as stored. Nothing is written if a value is somebody else's.
 
     A machine may move to another slot, if that is empty. The slot it leaves goes, unless it is one that stays.
@@ -35,7 +37,10 @@ def write_machines(session: Session, items: Sequence[Machine]) -> list[Machine]:
     session.touch()
     run = session.connection.execute
     s, m, i, a = tables.slots, tables.machines, tables.interfaces, tables.addresses
-    stored = {it.id: it for it in load_machines(session.connection, [item.id for item in items], files="none")}
+    ids = [item.id for item in items]
+    if known is None:
+        known = {machine.id: machine for machine in load_machines(session.connection, ids, files="none")}
+    stored = {machine_id: known[machine_id] for machine_id in ids if machine_id in known}
     moved = {item.slot.id for item in items if item.id not in stored or stored[item.id].slot.id != item.slot.id}
     there = _slot_versions(session.connection, moved)
     left = [stored[item.id].slot for item in items if item.id in stored and item.slot.id in moved]

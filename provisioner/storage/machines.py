@@ -49,8 +49,8 @@ class MachineRows:
         check_version(KIND, item.name, stored.scalar_one_or_none(), expect_version)
         return write_machines(self._session, [item])[0]
 
-    def put_many(self, items: Sequence[Machine]) -> Sequence[Machine]:
-        return write_machines(self._session, items)
+    def put_many(self, items: Sequence[Machine], known: Mapping[UUID, Machine] | None = None) -> Sequence[Machine]:
+        return write_machines(self._session, items, known)
 
     def remove(self, item_id: UUID) -> None:
         """Its slot and addresses go too, unless the slot is one that stays."""
