@@ -20,6 +20,7 @@ from provisioner import examination
 from provisioner.actions import arm, bmc_jobs
 from provisioner.actions import images as image_jobs
 from provisioner.actions.replay import replay
+from provisioner.actions.retention import Retention
 from provisioner.actions.retry_boot import may_retry, retry_boots
 from provisioner.boot.role_options import RoleOptions
 from provisioner.dhcp.counting import PACKETS_METRICS, exposition
@@ -320,7 +321,8 @@ async def _serve_apps(apps: Sequence[tuple[Any, list[socket.socket]]], stop: thr
 
 
 def _watch(house: House, feed: ChangeFeed, journal: Journal, stop: threading.Event) -> None:
-    """Ends what is overdue, and brings journalled callbacks into the database when it is back."""
+    """Ends what is overdue, brings journalled callbacks into the database when it is back, forgets what is old."""
+    retention = Retention(house.store, house.settings.observed_days)
     while not stop.wait(_WATCHDOG_SECONDS):
         try:
             journal.replay(lambda entry: replay(house.store, entry))
@@ -333,6 +335,7 @@ def _watch(house: House, feed: ChangeFeed, journal: Journal, stop: threading.Eve
             if late:
                 for machine in arm.expire(house.store, [m.id for m in late], now=now):
                     log.warning("overdue", machine=machine.name, reason=machine.state_reason)
+            retention.step(now)
         except (StoreUnavailable, Refused) as error:
             log.warning("watchdog waits for the database", error=str(error))
 

@@ -140,6 +140,8 @@ class Settings(BaseSettings):
     netboot_assets: Path = _beside("netboot_assets")
     arm_hours: float = Field(default=24, gt=0)
     """How long an armed machine may wait for its netboot."""
+    observed_days: float = Field(default=90, ge=0)
+    """How long packets, reads and progress stay in the timeline; 0: for ever. Changes always stay."""
 
     @model_validator(mode="after")
     def _one_way_to_name_wires(self) -> "Settings":

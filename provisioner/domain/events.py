@@ -51,6 +51,25 @@ class Kind(StrEnum):
     SERVICE = "service"
 
 
+OBSERVED = frozenset(
+    {
+        Kind.DHCP_OFFER,
+        Kind.DHCP_ACK,
+        Kind.DHCP_NAK,
+        Kind.DHCP_IGNORED,
+        Kind.DHCP_DECLINE,
+        Kind.DHCP_RELEASE,
+        Kind.TFTP_READ,
+        Kind.TFTP_REFUSED,
+        Kind.SCRIPT_SERVED,
+        Kind.FILE_SERVED,
+        Kind.IMAGE_READ,
+        Kind.REPORT_PROGRESS,
+    }
+)
+"""What was seen, not what was changed: packets, reads and progress, which may be forgotten after a while."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One entry. ``message`` is a plain sentence that names the cause and, for a refusal, the fix."""

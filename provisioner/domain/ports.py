@@ -7,7 +7,7 @@ from uuid import UUID
 
 from provisioner.domain.bmc import Bmc, BootDevice, Chassis, Identity, Login, LoginTry, Power, Sweep
 from provisioner.domain.cluster import Cluster
-from provisioner.domain.events import Event, Sighting
+from provisioner.domain.events import Event, Kind, Sighting
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import IPAddress, Machine
 from provisioner.domain.place import Place
@@ -156,6 +156,13 @@ class Events(Protocol):
         self, *, machine_id: UUID | None = None, after: int = 0, before: int | None = None, limit: int = 100
     ) -> Sequence[Event]:
         """With ``after``: oldest first from there; else the newest ``limit``, newest first."""
+        ...
+
+    def forget(self, kinds: Iterable[Kind], *, before: int, limit: int) -> int:
+        """Delete up to ``limit`` events of these kinds from before a moment (UTC microseconds), the oldest first.
+
+        None of a machine with an open install. Returns how many.
+        """
         ...
 
     def latest(self, machine_ids: Iterable[UUID]) -> Mapping[UUID, Event]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, delete, func, insert, or_, select, update
 
 from provisioner.domain.events import Event, Kind, Sighting
 from provisioner.domain.machine import Phase
@@ -54,6 +54,20 @@ class EventRows:
             query = query.where(t.c.id < before)
         query = query.where(t.c.id > after).order_by(t.c.id) if after else query.order_by(t.c.id.desc())
         return [_event(row) for row in self._run(query)]
+
+    def forget(self, kinds: Iterable[Kind], *, before: int, limit: int) -> int:
+        t, m, i = tables.events, tables.machines, tables.installs
+        live = select(m.c.id).join(i, i.c.id == m.c.install_id).where(i.c.outcome == "")
+        old = select(t.c.id).where(
+            t.c.kind.in_(list(kinds)),
+            t.c.at < before,
+            or_(t.c.machine_id.is_(None), t.c.machine_id.not_in(live)),
+        )
+        ids = self._run(old.order_by(t.c.id).limit(limit)).scalars().all()
+        if ids:
+            self._session.touch()
+            self._run(delete(t).where(t.c.id.in_(ids)))
+        return len(ids)
 
     def latest(self, machine_ids: Iterable[UUID]) -> Mapping[UUID, Event]:
         t = tables.events

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import time
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from urllib.parse import parse_qs, quote, urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -116,9 +117,13 @@ def actor(request: Request) -> str:
 class Gate:
     """The ASGI middleware that lets in who may, and guards what a session does."""
 
-    def __init__(self, app: ASGIApp, parts: Parts) -> None:
+    def __init__(
+        self, app: ASGIApp, parts: Parts, away: Callable[[Request, Parts, StoreUnavailable], Response]
+    ) -> None:
+        """``away``: the page for a person who comes while the database is away."""
         self._app = app
         self._parts = parts
+        self._away = away
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -129,7 +134,12 @@ class Gate:
         request = Request(scope, receive)
         try:
             inner = await self._admit(request)
-        except (Refused, StoreUnavailable) as error:
+        except StoreUnavailable as error:
+            page = _reads_page(request) and not request.headers.get("HX-Request")
+            away = self._away(request, self._parts, error) if page else problems.answer_to(error)
+            await away(scope, receive, _hardened(send))
+            return
+        except Refused as error:
             await problems.answer_to(error)(scope, receive, _hardened(send))
             return
         if isinstance(inner, Response):
@@ -208,9 +218,12 @@ def _again(data: bytes, receive: Receive) -> Receive:
     return replayed
 
 
+def _reads_page(request: Request) -> bool:
+    return request.method in _SAFE and "text/html" in request.headers.get("Accept", "")
+
+
 def _who_are_you(request: Request) -> Response:
-    reads_page = request.method in _SAFE and "text/html" in request.headers.get("Accept", "")
-    if reads_page:
+    if _reads_page(request):
         back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         login = "/login" if back == "/" else f"/login?next={quote(back)}"
         if request.headers.get("HX-Request"):

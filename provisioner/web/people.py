@@ -23,7 +23,9 @@ from provisioner.web.api.roles import Roles
 from provisioner.web.api.simulate import Simulate
 from provisioner.web.api.slots import Slots
 from provisioner.web.api.subnets import Subnets
+from provisioner.web.discovery import Discovery
 from provisioner.web.health import Health
+from provisioner.web.pages.away import away
 from provisioner.web.parts import Parts
 
 BODY_LIMIT = 16 * 1024 * 1024
@@ -133,11 +135,12 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
     api.add("DELETE", "/tokens/{ref}", tokens.remove, 204)
 
     app.include_router(api.router)
+    app.add_api_route("/sd/prometheus", Discovery(parts).targets, methods=["GET"], tags=["discovery"])
     for path, answer in (("/healthz", health.alive), ("/readyz", health.ready), ("/metrics", health.metrics)):
         app.add_api_route(path, answer, methods=["GET", "HEAD"], include_in_schema=False)
     app.include_router(pages.router(parts))
     problems.install(app)
-    app.add_middleware(auth.Gate, parts=parts)
+    app.add_middleware(auth.Gate, parts=parts, away=away)
     return app
 
 

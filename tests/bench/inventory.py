@@ -34,13 +34,13 @@ def timed(what: str, call: Callable[[], T]) -> T:
     started, used = time.monotonic(), time.process_time()
     result = call()
     wall, cpu = time.monotonic() - started, time.process_time() - used
-    print(f"{what:28} {wall:7.2f} s wall {cpu:7.2f} s CPU", flush=True)
+    print(f"{what:28} {wall:7.2f} s wall {cpu:7.2f} s CPU", flush=True)  # noqa: T201
     return result
 
 
 def main(machines: int) -> None:
     who = {"actor": "cli:bench", "now": NOW}
-    print(f"{machines} machines, SQLite, load {os.getloadavg()[0]:.1f}")
+    print(f"{machines} machines, SQLite, load {os.getloadavg()[0]:.1f}")  # noqa: T201
     with tempfile.TemporaryDirectory() as folder:
         engine = open_engine(f"sqlite:///{folder}/bench.db")
         migrate(engine)

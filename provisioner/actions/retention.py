@@ -1,0 +1,30 @@
+"""Old observations are forgotten; what changed, who did it and what machines reported of their installs stays."""
+
+from provisioner.domain.events import OBSERVED
+from provisioner.domain.ports import Store
+
+BATCH = 500
+"""Events forgotten in one transaction: nobody waits for longer than that takes."""
+_PAUSE = 3600 * 1_000_000
+_DAY = 86_400 * 1_000_000
+
+
+class Retention:
+    """Forgets in small steps. ``days`` 0: nothing, ever."""
+
+    def __init__(self, store: Store, days: float) -> None:
+        self._store = store
+        self._days = days
+        self._due = 0
+
+    def step(self, now: int) -> int:
+        """Forget one batch if there may be one; how many events went. Raises StoreUnavailable.
+
+        After a batch that was not full it rests for an hour. Machines with an open install keep their whole story.
+        """
+        if not self._days or now < self._due:
+            return 0
+        with self._store.transaction("retention") as tx:
+            gone = tx.events.forget(OBSERVED, before=now - int(self._days * _DAY), limit=BATCH)
+        self._due = now if gone == BATCH else now + _PAUSE
+        return gone
