@@ -35,6 +35,7 @@ from provisioner.domain.events import Event, Kind
 from provisioner.domain.ports import Observer
 from provisioner.images import server as image_server
 from provisioner.images.traffic import Traffic
+from provisioner.power_on import rehearsal
 from provisioner.settings import Settings
 from provisioner.sockets import (
     IMAGES_PORT,
@@ -180,6 +181,7 @@ def web(settings: Settings, stop: threading.Event) -> None:
             loaders=settings.loaders,
             images=house.library,
             planner=house.planner,
+            power_on=rehearsal(house),
             role_images=house.role_images,
             roles=house.role_names,
             packets_metrics=metrics,

@@ -9,9 +9,11 @@ from provisioner.boot.script import script_for
 from provisioner.domain.boot import Action, by_grub, plan_boot
 from provisioner.domain.errors import Refused
 from provisioner.domain.inventory import Inventory
-from provisioner.domain.machine import Machine
+from provisioner.domain.lifecycle import SILENT
+from provisioner.domain.machine import Machine, State
 from provisioner.domain.ports import Compiler
 from provisioner.domain.subnet import Subnet
+from provisioner.domain.tokens import MACHINE_TOKEN
 
 
 def simulate(compiler: Compiler, inventory: Inventory, machine: Machine | None, now: int) -> dict[str, Any]:
@@ -22,6 +24,7 @@ def simulate(compiler: Compiler, inventory: Inventory, machine: Machine | None, 
     """
     plan = plan_boot(machine, _subnet(machine, inventory), now)
     result: dict[str, Any] = {
+        "ends": _end(plan.action, machine),
         "machine": machine.name if machine else None,
         "state": machine.state.value if machine else None,
         "action": plan.action.value,
@@ -42,6 +45,23 @@ def simulate(compiler: Compiler, inventory: Inventory, machine: Machine | None, 
     return result
 
 
+def _end(action: Action, machine: Machine | None) -> str:
+    """The state that this boot ends in, if everything goes well."""
+    if machine is None:
+        return "listed as new, waiting for an operator" if action is Action.DISCOVER else "not listed"
+    if action is not Action.INSTALL or machine.install is None:
+        return machine.state.value
+    files = machine.install.files
+    if _reported(files):
+        return State.ACTIVE.value
+    return State.INSTALLED.value if not SILENT.isdisjoint(files) else machine.state.value
+
+
+def _reported(files: Mapping[str, bytes]) -> bool:
+    """Does the installed system say by itself that it runs?"""
+    return any(MACHINE_TOKEN.encode() in data for data in files.values())
+
+
 def _preview(compiler: Compiler, machine: Machine, inventory: Inventory) -> dict[str, Any]:
     try:
         compiled = compiler.compile(machine, inventory)
@@ -59,7 +79,12 @@ def _described(files: Mapping[str, bytes], role: str, revision: str) -> dict[str
         # "kernel URL LINE || goto retry"
         "kernel_line": kernel.partition(" || ")[0].split(" ", 2)[-1],
         "files": [
-            {"name": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            {
+                "name": name,
+                "size": len(data),
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "text": data.decode(errors="replace"),
+            }
             for name, data in sorted(files.items())
         ],
     }

@@ -1,43 +1,88 @@
 """``provisioner simulate``: everything a machine would be told if it powered on now."""
 
-from typing import Annotated
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
 
-from provisioner.boot.simulate import simulate as tell
 from provisioner.cli import session
+from provisioner.dhcp.rehearsal import Rom
 from provisioner.domain.errors import NotFound, Refused
 from provisioner.domain.mac import Mac
-from provisioner.wiring import clock
+from provisioner.power_on import power_on
 
-EXAMPLE = "Example: `provisioner simulate node-01`"
+EXAMPLE = "Example: `provisioner simulate node-01 --arch uefi-x64`"
 
 
 def simulate(
     machine: Annotated[str, typer.Argument(metavar="MACHINE|MAC", help="Name, id, MAC or address.")],
+    arch: Annotated[str, typer.Option(help=f"{', '.join(Rom)}; default: as it was last seen, else bios.")] = "",
+    part: Annotated[str, typer.Option(metavar="FILE", help="Print one of its files instead, whole.")] = "",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what the machine would be told if it powered on now, and why. Changes nothing."""
+    """Show what the machine would be told if it powered on now: DHCP, loader, script, files. Changes nothing."""
     with session.house() as house:
         inventory = house.store.inventory()
-        found = inventory.find(machine)
-        if found is None:
-            try:
-                Mac.parse(machine)
-            except Refused:
+        found, mac = inventory.find(machine), None
+        try:
+            mac = Mac.parse(machine)
+        except Refused:
+            if found is None:
                 raise NotFound("machine", machine) from None
-        told = tell(house.compiler, inventory, found, clock())
+        told = power_on(house, inventory, found, mac, arch)
     if json:
         session.show_json(told)
+    elif part:
+        sys.stdout.write(_file(told, part))
+    else:
+        session.say("\n".join(_lines(told)))
+
+
+def _file(told: Mapping[str, Any], part: str) -> str:
+    """Raises Refused."""
+    compiled = told["install"] or told["if_armed"] or {}
+    files = {file["name"]: str(file["text"]) for file in compiled.get("files", [])}
+    if part not in files:
+        raise Refused(f"there is no file {part!r}", f"there is: {', '.join(files) or 'none'}")
+    return files[part]
+
+
+def _lines(told: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("machine", "mac", "arch", "state", "action", "reason", "ends"):
+        if told[key]:
+            yield f"{key}: {told[key]}"
+    yield from _talk(told)
+    yield "boot_script:"
+    yield from (f"    {line}" for line in told["boot_script"].splitlines())
+    for key in ("install", "if_armed"):
+        if told[key]:
+            yield f"{key}:"
+            yield from _compiled(told[key])
+
+
+def _talk(told: Mapping[str, Any]) -> Iterator[str]:
+    if told["no_dhcp"]:
+        yield f"dhcp: not played through: {told['no_dhcp']}"
         return
-    for key, value in told.items():
-        if isinstance(value, str) and "\n" in value:
-            session.say(f"{key}:")
-            session.say("\n".join(f"    {line}" for line in value.splitlines()))
-        elif isinstance(value, dict):
-            session.say(f"{key}:")
-            for name, item in value.items():
-                for line in item if isinstance(item, list) else [item]:
-                    session.say(f"    {name:12} {line}")
-        elif value not in (None, "", []):
-            session.say(f"{key}: {value}")
+    yield "dhcp:"
+    for exchange in told["dhcp"]:
+        yield f"    {exchange['who']} {exchange['asks']}: {exchange['reason']}"
+        if answer := exchange["answer"]:
+            yield f"        {answer['type']} address {answer['yiaddr']}, next server {answer['siaddr']}"
+            if answer["file"]:
+                yield f"        boot file {answer['file']}"
+            yield from (f"        {name} {value}" for name, value in answer["options"].items())
+    for file in told["loads"]:
+        yield f"loads: {file['name']} by {file['by']}, {file['size']} bytes, sha256 {file['sha256']}"
+
+
+def _compiled(compiled: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in compiled.items():
+        if key == "files":
+            for file in value:
+                yield f"    {file['name']:14} {file['size']:7} bytes, sha256 {file['sha256']}"
+        elif isinstance(value, list):
+            yield from (f"    {key:12} {item}" for item in value)
+        else:
+            yield f"    {key:12} {value}"

@@ -12,7 +12,7 @@ from provisioner.domain.machine import PHASES, Install, Machine, Phase, State
 
 SECOND = 1_000_000
 STALLED_AFTER = 30 * 60 * SECOND
-_SILENT = frozenset(("talos.yaml",))
+SILENT = frozenset(("talos.yaml",))
 """What an installer begins with that has no hook to report from."""
 UNREPORTED = "it has its configuration, and its installer reports nothing"
 """An installing machine that reports nothing for so long has failed; the longest honest phase is an image
@@ -140,7 +140,7 @@ def presumed_installed(machine: Machine) -> bool:
         and install.open
         and machine.state is State.INSTALLING
         and install.attempts > 0
-        and not _SILENT.isdisjoint(install.files)
+        and not SILENT.isdisjoint(install.files)
     )
 
 

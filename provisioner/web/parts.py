@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 from provisioner.boot.blast import RolePlanner
 from provisioner.doctor.checkup import Checkup
+from provisioner.domain.inventory import Inventory
 from provisioner.domain.mac import Mac
-from provisioner.domain.machine import IPAddress
+from provisioner.domain.machine import IPAddress, Machine
 from provisioner.domain.ports import Compiler, Journal, Observer, SnapshotSource, Store
 from provisioner.images.library import Library
 
@@ -31,6 +33,8 @@ class Parts:
     images: Library
     planner: RolePlanner
     """The roles, and what another revision of one would change."""
+    power_on: Callable[[Inventory, Machine | None, Mac | None, str], dict[str, Any]]
+    """Everything that a machine, or a MAC, would be told; the last: its firmware."""
     role_images: Callable[[], Sequence[tuple[str, str, str]]] = tuple
     """Role name, its image, and the version it is pinned to (empty: the newest)."""
     roles: Callable[[], frozenset[str]] = frozenset

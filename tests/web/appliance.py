@@ -19,6 +19,7 @@ from provisioner.boot.blast import RolePlanner
 from provisioner.boot.compile import RoleCompiler
 from provisioner.boot.effective import EffectiveRoles
 from provisioner.boot.roles import RoleFolder
+from provisioner.boot.simulate import simulate
 from provisioner.domain.errors import Refused, StoreUnavailable
 from provisioner.domain.events import Event, Sighting
 from provisioner.domain.inventory import Inventory
@@ -268,6 +269,16 @@ def make_appliance(tmp_path: Path, create_app: Callable[[Parts], Any] = create_m
         loaders=loaders,
         images=Library(images, Fetcher(images, {})),
         planner=RolePlanner(folder, planned),
+        power_on=lambda inventory, node, mac, rom: {
+            **simulate(Compiler(), inventory, node, clock()),
+            **{
+                "mac": str(mac or (node and node.boot_mac)),
+                "arch": rom or "bios",
+                "dhcp": [],
+                "no_dhcp": "no wire",
+            },
+            "loads": [],
+        },
         role_images=lambda: [("simple", "flatcar", "")],
         roles=lambda: frozenset({"simple", "worker"}),
         wires=(("lo", IPv4Address("127.0.0.1")),),

@@ -5,7 +5,6 @@ from typing import Any
 from fastapi import Response
 from pydantic import BaseModel
 
-from provisioner.boot.simulate import simulate
 from provisioner.domain.errors import InvalidValue, NotFound
 from provisioner.domain.mac import Mac
 from provisioner.web.parts import Parts
@@ -19,8 +18,17 @@ class SimulationOut(BaseModel):
 
     machine: str | None
     state: str | None
+    mac: str | None
+    arch: str
     action: str
     reason: str
+    ends: str
+    """The state that this boot ends in, if all goes well."""
+    dhcp: list[dict[str, Any]]
+    """Each question and its answer, in hexadecimal and decoded; ``no_dhcp`` says why there is none."""
+    no_dhcp: str
+    loads: list[dict[str, Any]]
+    """What the firmware is given to run: name, by TFTP or HTTP, size, sha256."""
     boot_script: str
     install: dict[str, Any] | None
     if_armed: dict[str, Any] | None
@@ -30,14 +38,15 @@ class Simulate:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def one(self, ref: str, response: Response) -> SimulationOut:
+    def one(self, ref: str, response: Response, arch: str = "") -> SimulationOut:
         """By name, id, MAC or address; a MAC that is in no inventory gets what a stranger gets."""
         inventory = self._parts.store.inventory()
         machine = inventory.find(ref)
-        if machine is None:
-            try:
-                Mac.parse(ref)
-            except InvalidValue as error:
+        try:
+            mac = Mac.parse(ref)
+        except InvalidValue as error:
+            if machine is None:
                 raise NotFound("machine", ref) from error
+            mac = None
         response.headers["Cache-Control"] = "no-store"
-        return SimulationOut.model_validate(simulate(self._parts.compiler, inventory, machine, self._parts.clock()))
+        return SimulationOut.model_validate(self._parts.power_on(inventory, machine, mac, arch))
