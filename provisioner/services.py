@@ -32,7 +32,7 @@ from provisioner.doctor.checkup import Checkup
 from provisioner.domain import lifecycle
 from provisioner.domain.errors import Refused, StoreUnavailable
 from provisioner.domain.events import Event, Kind
-from provisioner.domain.ports import Observer
+from provisioner.domain.ports import BmcPort, Observer
 from provisioner.images import server as image_server
 from provisioner.images.traffic import Traffic
 from provisioner.power_on import rehearsal
@@ -247,19 +247,33 @@ def _image_jobs(house: House, stop: threading.Event) -> None:
             stop.wait(1.0)
 
 
+_BMC_JOBS = 4
+"""At once: a harvest of three hundred must not hold up the boot device of a machine that reports complete."""
+
+
 def bmc(settings: Settings, stop: threading.Event) -> None:
-    """Power, boot device and harvest jobs."""
+    """Power, boot device, harvest and scan jobs; the pool bounds what they ask of BMCs together."""
     with ExitStack() as stack:
         house = stack.enter_context(House.open(settings, database_may_be_away=True))
         pool = house.bmc_pool()
-        while not stop.is_set():
-            try:
-                idle = bmc_jobs.work(house.store, pool, clock) is None
-            except StoreUnavailable as error:
-                log.warning("database away, jobs wait", error=str(error))
-                idle = True
-            if idle:
-                stop.wait(0.2)
+        lanes = [threading.Thread(target=_bmc_jobs, args=(house, pool, stop)) for _ in range(_BMC_JOBS)]
+        for lane in lanes:
+            lane.start()
+        for lane in lanes:
+            lane.join()
+
+
+def _bmc_jobs(house: House, pool: BmcPort, stop: threading.Event) -> None:
+    while not stop.is_set():
+        idle = True
+        try:
+            idle = bmc_jobs.work(house.store, pool, clock) is None
+        except StoreUnavailable as error:
+            log.warning("database away, jobs wait", error=str(error))
+        except Refused as refusal:
+            log.warning("job left", error=str(refusal))
+        if idle:
+            stop.wait(0.2)
 
 
 def configure_logging(settings: Settings, service: str) -> None:

@@ -128,13 +128,14 @@ class _Running:
                     self._beat(pool, ended, waiting)
         except KeyboardInterrupt:
             # Who has not begun is as if never named; who has is waited for, so that its result is not lost.
-            left = {self._under_way.pop(each) for each in list(self._under_way) if each.cancel()}
+            left = [self._under_way.pop(each) for each in list(self._under_way) if each.cancel()]
             finished = wait(self._under_way).done
             with self._store.transaction(self._job.actor) as tx:
                 for asked in left:
                     logins.release(tx, asked.bmc, asked.chosen)
                 told = self._written(tx, finished)
-                kept = {key: each for key, each in self._job.result.items() if key not in {a.target for a in left}}
+                unbegun = {asked.target for asked in left}
+                kept = {key: each for key, each in self._job.result.items() if key not in unbegun}
                 self._keep(tx, replace(self._job, result={**kept, **told}, done=self._job.done + len(told)))
             raise
 

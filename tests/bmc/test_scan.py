@@ -130,7 +130,16 @@ def test_the_command_finds_lists_and_harvests(tmp_path: Path) -> None:
             assert {r["address"]: r["listed"] for r in added["result"] if r["protocols"]} == {"10.97.0.5": "listed"}
             assert any("10.97.0.1' is an address of the appliance itself" in r["said"] for r in added["result"])
             command.run("bmc", "harvest", "--json")
-            assert [m["mac"] for m in command.run("machine", "list", "--json")] == ["52:54:00:aa:bb:07"]
+            (listed,) = command.run("machine", "list", "--json")
+            assert listed["mac"] == "52:54:00:aa:bb:07"
+            command.run("machine", "set", listed["name"], "--rack", "r1", "--json")
+            words = ("machine", "power", "on", "--rack", "r1", "--wave", "20", "--every", "5s", "--json")
+            switched = command.run(*words)
+            assert switched["result"][0]["said"] == "BMC 10.97.0.5: power on, now on"
+            again = command.run("job", "resume", switched["job"], "--json")
+            assert (again["state"], again["result"]) == ("done", switched["result"])
+            calls = (tmp_path / "chassis.calls").read_text().splitlines()
+            assert [call for call in calls if call.startswith("set power")] == ["set power 1"]
         finally:
             bmc.stop()
 
