@@ -22,6 +22,7 @@ from provisioner.dhcp.packet import NOWHERE, MalformedPacket, Packet
 from provisioner.domain.firmware import Firmware, architecture
 from provisioner.domain.mac import Mac
 
+_TYPES = {bytes((kind,)): kind for kind in MessageType}
 _ARCH_IN_CLASS = re.compile(rb":Arch:(\d{5})")
 
 
@@ -67,10 +68,10 @@ def read(packet: Packet, mac: Mac) -> Question:
     kind = _message_type(options.get(Option.MESSAGE_TYPE))
     requested = options.get(Option.REQUESTED_ADDRESS)
     server_id = options.get(Option.SERVER_ID)
-    agent = read_suboptions(options[Option.RELAY_AGENT]) if Option.RELAY_AGENT in options else {}
     # Sub-options come from the relay; without giaddr no relay spoke, and a client has no say in them.
     relayed = packet.giaddr != NOWHERE
-    link = _sub_address(agent, LINK_SELECTION) if relayed else None
+    told = read_suboptions(options[Option.RELAY_AGENT]) if relayed and Option.RELAY_AGENT in options else {}
+    link = _sub_address(told, LINK_SELECTION) if told else None
     client, doubt = _client(packet)
     numbers = _architectures(packet) if client is not Client.SYSTEM else ()
     known = architecture(numbers)
@@ -87,9 +88,9 @@ def read(packet: Packet, mac: Mac) -> Question:
         read_address(requested, Option.REQUESTED_ADDRESS) if requested is not None else None,
         read_address(server_id, Option.SERVER_ID) if server_id is not None else None,
         link or (packet.giaddr if relayed else None),
-        _sub_address(agent, SERVER_ID_OVERRIDE) if relayed else None,
+        _sub_address(told, SERVER_ID_OVERRIDE) if told else None,
         _max_size(options.get(Option.MAX_MESSAGE_SIZE)),
-        _switch_port(agent) if relayed and agent else "",
+        _switch_port(told) if told else "",
         doubt,
     )
 
@@ -97,16 +98,16 @@ def read(packet: Packet, mac: Mac) -> Question:
 def _message_type(value: bytes | None) -> MessageType:
     if value is None or len(value) != 1:
         raise MalformedPacket("option 53 (message type) is missing or not one byte long")
-    try:
-        return MessageType(value[0])
-    except ValueError:
-        raise MalformedPacket(f"message type {value[0]} is not served here") from None
+    if (known := _TYPES.get(value)) is None:
+        raise MalformedPacket(f"message type {value[0]} is not served here")
+    return known
 
 
 def _client(packet: Packet) -> tuple[Client, str]:
     options = packet.options
     # iPXE sends its class raw, others wrap theirs as RFC 3004 says; FlexBoot sends none, but option 175.
-    if Option.IPXE in options or b"iPXE" in read_user_classes(options.get(Option.USER_CLASS, b"")):
+    user_class = options.get(Option.USER_CLASS)
+    if Option.IPXE in options or (user_class is not None and b"iPXE" in read_user_classes(user_class)):
         return Client.IPXE, ""
     vendor_class = options.get(Option.VENDOR_CLASS, b"")
     if vendor_class.startswith(b"HTTPClient"):
