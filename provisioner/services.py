@@ -61,6 +61,7 @@ from provisioner.writer import writer_process
 
 log = structlog.get_logger()
 _WATCHDOG_SECONDS = 5.0
+_NICE = -5
 _FILES_OF_PACKETS = "boot.grub"
 """Of an install's compiled files TFTP serves this one."""
 
@@ -98,9 +99,7 @@ def packets(settings: Settings, stop: threading.Event) -> None:
         # First: a process with threads must not fork.
         writer = writer_process(stack, settings, "packets", files=_FILES_OF_PACKETS)
         observer = writer.observer
-        # An OFFER is due in milliseconds, nothing else here is. Without CAP_SYS_NICE it goes as it goes.
-        with suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, 0, -5)
+        _go_first()
         house = stack.enter_context(House.open(settings, database_may_be_away=True))
         feed = _feed(stack, house, "packets", files=_FILES_OF_PACKETS, keep=False)
         loaders = (
@@ -158,6 +157,17 @@ def packets(settings: Settings, stop: threading.Event) -> None:
         if not stop.is_set():
             what = "the writer of observations" if writer.ended() else "a packet loop"
             raise Refused(f"{what} ended by itself", "see the log; the supervisor starts it again")
+
+
+def _go_first() -> None:
+    """An OFFER is due in milliseconds, nothing else here is. Without CAP_SYS_NICE it goes as it goes."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+        # A nice value counts within a session only where the kernel groups processes by session (sched(7)); the
+        # session of our own, if we do not lead one already, has one, too.
+        with suppress(PermissionError):
+            os.setsid()
+        Path("/proc/self/autogroup").write_text(str(_NICE))
 
 
 def web(settings: Settings, stop: threading.Event) -> None:

@@ -30,6 +30,9 @@ _WINDOW_SECONDS = 2.0
 """Repeats of what was just written are held back so long, then written once, counted."""
 
 _BATCH = 500
+_LONGEST_PAUSE_SECONDS = 0.5
+"""Between two batches the database is left to others for as long as the first took, and no longer than this."""
+
 _RETRY_SECONDS = 0.5
 _EARLY_PHASES = frozenset({Phase.FIRMWARE, Phase.LOADER, Phase.KERNEL, Phase.CONFIG})
 
@@ -120,12 +123,16 @@ class EventWriter:
 
     def _run(self) -> None:
         while (batch := self._next_batch()) is not None:
+            started = time.monotonic()
             self._write(*batch)
+            took = time.monotonic() - started
             with self._lock:
                 self._busy = False
                 if self._idle():
                     self._hurry = False
                 self._lock.notify_all()
+                # SQLite lets writers in by luck: with a flood of observations nobody else would have any.
+                self._lock.wait_for(lambda: self._hurry or self._closed, min(took, _LONGEST_PAUSE_SECONDS))
 
     def _next_batch(self) -> tuple[list[_Waiting], list[Sighting], int] | None:
         """What is due, taken out of the queue; None when the writer is closed."""
