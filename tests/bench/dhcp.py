@@ -3,8 +3,8 @@
 `python -m tests.bench.dhcp [--short] [--only reserved|pool|busy] [--rounds N]`. Each server runs in a network
 namespace of its own with 10,000 reserved machines, then with a pool of 60,000 addresses; perfdhcp asks from
 another. The offered rate is raised until more than 2.5 % of the exchanges are lost, in every round; the best of the
-rounds counts, for the peers as for us. Ours is the packets service as it is run: events in its database, leases fsynced
-before the ACK. Kea and dnsmasq log to a file as they do by default; neither fsyncs its leases. `busy` is the whole
+rounds counts, for the peers as for us. Ours is the packets service as it is run: events in its database, leases
+fsynced before the ACK. Kea and dnsmasq log to a file as they do by default; neither fsyncs its leases. `busy` is the whole
 appliance at 1,000 exchanges a second while somebody uses the page and 300 machines are armed, their configs
 rendered.
 
