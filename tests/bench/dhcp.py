@@ -2,11 +2,11 @@
 
 `python -m tests.bench.dhcp [--short] [--only reserved|pool|busy] [--rounds N]`. Each server runs in a network
 namespace of its own with 10,000 reserved machines, then with a pool of 60,000 addresses; perfdhcp asks from
-another. The offered rate is raised until more than 2.5 % of the exchanges are lost, in every round; the best of the
-rounds counts, for the peers as for us. Ours is the packets service as it is run: events in its database, leases
-fsynced before the ACK. Kea and dnsmasq log to a file as they do by default; neither fsyncs its leases. `busy` is the whole
-appliance at 1,000 exchanges a second while somebody uses the page and 300 machines are armed, their configs
-rendered.
+another. The offered rate is raised until more than 2.5 % of the exchanges are lost, in every round; the best of
+the rounds counts, for the peers as for us. Ours is the packets service as it is run: events in its database,
+leases fsynced before the ACK. Kea and dnsmasq log to a file as they do by default; neither fsyncs its leases.
+`busy` is the whole appliance at 1,000 exchanges a second while somebody uses the page and 300 machines are armed,
+their configs rendered.
 
 The packets service runs at nice -5; so do the peers here, and perfdhcp at -10, since it is not what is measured.
 Beside each rate stands the processor time that an exchange took, all threads and processes of the server together:
