@@ -1,5 +1,6 @@
 """Everything that a machine will be told, rendered and validated once, when it is armed."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -133,6 +134,8 @@ class RoleCompiler:
         line = release.kernel_line(boot, settings.format, arguments, autologin=settings.autologin)
         trust.refuse_stray_keys(role, rendered)
         parts = _valid(role, rendered)
+        if boot.family is release.FEDORA:
+            _refuse_payload_left_behind(role, payload, parts["ignition.json"])
         parts["boot.ipxe"] = script.install_script(machine.name, role.name, boot, line)
         if settings.format in grub.FORMATS:
             parts["boot.grub"] = grub.install_config(machine.name, role.name, boot, line)
@@ -261,6 +264,16 @@ def _valid(role: Role, rendered: Mapping[str, str]) -> dict[str, str]:
         remedy = f"correct the role's templates and check with `provisioner role validate {role.name}`"
         raise InvalidDocument([_in_role(role, problem) for problem in problems], remedy)
     return parts
+
+
+def _refuse_payload_left_behind(role: Role, payload: Sequence[Mapping[str, str]], config: str) -> None:
+    """install.sh cannot reach the root of Fedora CoreOS: there Ignition must fetch the payload. Raises Refused."""
+    written = {file["path"] for file in json.loads(config).get("storage", {}).get("files", ())}
+    if left := [file["path"] for file in payload if file["dest"] not in written]:
+        raise Refused(
+            f"role {role.name} has the payload {', '.join(left)}, which its config does not fetch",
+            "on Fedora CoreOS write storage.files with contents.source and verification.hash for each",
+        )
 
 
 def _in_role(role: Role, problem: Problem) -> Problem:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from provisioner.boot.release import FAMILIES, FEDORA, IGNITION_FORMATS, Netboot
+from provisioner.boot.release import FAMILIES, IGNITION_FORMATS, Netboot
 from provisioner.boot.roles import Role
 from provisioner.domain.errors import InvalidValue, Refused
 from provisioner.domain.inventory import Inventory, slot_order
@@ -38,11 +38,6 @@ def build(
         raise Refused(
             f"role {role.name} has payload, which install.sh puts in place, and this format has none",
             "fetch it from {{ urls.payload }}/PATH in the role's own files",
-        )
-    if role.settings.payload and boot.family is FEDORA:
-        raise Refused(
-            f"role {role.name} has payload, which install.sh cannot put into Fedora CoreOS",
-            "fetch it in config.bu.j2: storage.files with contents.source and verification.hash",
         )
     neighbours, warnings = _cluster(machine, inventory)
     cluster = inventory.clusters.get(machine.slot.cluster)

@@ -161,8 +161,9 @@ class RoleFile(_Strict):
     """Roles of which the machine's cluster should have a member; a cluster without one is warned about."""
     dhcp: dict[str, str | int] = Field(default_factory=dict)
     """DHCP options by name; they win over the subnet's, and a machine's win over them."""
-    trust: Literal["none", "member", "keys"] = "none"
-    """What the machine gets of its cluster: nothing, certificates and a token to join with, or the keys as well."""
+    trust: Literal["none", "member", "member-if-listed", "keys"] = "none"
+    """What the machine gets of its cluster: nothing, certificates and a token to join with, or the keys as well.
+    member-if-listed: nothing, where the cluster is but a name."""
     proof: Literal["ran", "validated", "rendered"] = "rendered"
 
     @field_validator("image", "image_version")

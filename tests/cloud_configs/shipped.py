@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
+from uuid import UUID
 
 from ruamel.yaml import YAML
 
@@ -13,8 +14,10 @@ from provisioner.boot.compile import Compiled, RoleCompiler
 from provisioner.boot.render import Renderer
 from provisioner.boot.roles import RoleFolder
 from provisioner.boot.trial import example_files
+from provisioner.domain.cluster import Cluster
+from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import Machine
-from tests.boot.rack import SHIPPED, File, Image, inventory, machine
+from tests.boot.rack import SHIPPED, SUBNET, File, Image, machine
 
 FOLDER = RoleFolder(SHIPPED)
 NAMES = FOLDER.names()
@@ -54,8 +57,9 @@ def _renderer() -> Renderer:
 
 def compile_for(target: Machine, *others: Machine) -> Compiled:
     """What ``target`` is told among the others."""
-    made = RoleCompiler(FOLDER, images, _renderer(), payload)
-    return made.compile(target, inventory(target, *others))
+    made = RoleCompiler(FOLDER, images, _renderer(), payload, key=b"k" * 32)
+    clusters = [Cluster(UUID(int=7), "blue", "10.12.1.100:6443")]
+    return made.compile(target, Inventory.build([target, *others], [SUBNET], clusters=clusters))
 
 
 def cluster_of(role: str, *, params: Mapping[str, Any] | None = None, name: str = "blue") -> list[Machine]:

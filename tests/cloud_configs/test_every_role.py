@@ -45,6 +45,16 @@ def test_shellcheck_finds_nothing_in_its_scripts(role: str, tmp_path: Path) -> N
 
 
 @pytest.mark.system
+@pytest.mark.parametrize("role", [name for name in SYSTEMD if name not in CLOUD])
+def test_the_publishers_validator_accepts_its_ignition(role: str, tmp_path: Path) -> None:
+    for part in ("pxe.ign", "ignition.json"):
+        file = tmp_path / part
+        file.write_bytes(rendered(role)[0].files[part])
+        run = subprocess.run(["ignition-validate", file], capture_output=True, text=True, timeout=20, check=False)
+        assert (run.returncode, run.stdout + run.stderr) == (0, "")
+
+
+@pytest.mark.system
 @pytest.mark.parametrize("role", SYSTEMD)
 def test_systemd_accepts_its_units(role: str, tmp_path: Path) -> None:
     units = [file for file in written(rendered(role)[0].files) if file.unit]
