@@ -32,14 +32,14 @@ _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 def secret(key: bytes, cluster: UUID, name: str) -> str:
-    """What the placeholder ``name`` stands for, on one line: a key (one of KEYS, PKCS 8 in PEM, base64), or the
+    """What the placeholder ``name`` stands for, on one line: a key (one of KEYS; PEM as in SEC 1, base64), or the
     secret by which control planes ask who joins. Raises KeyError for another name."""
     if name == JOINING:
         return joining_secret(key, cluster)
     if name not in KEYS:
         raise KeyError(name)
     pem = _key(key, cluster, name).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
     return b64encode(pem).decode()
 

@@ -19,7 +19,7 @@ from provisioner.domain.tokens import (
 
 
 def granted(role: Role, machine: Machine, inventory: Inventory, key: bytes) -> dict[str, Any]:
-    """``cluster.join_token``, ``cluster.pki`` and, for keys, ``cluster.joining_url``, as templates see them.
+    """As templates see them: ``cluster.join_token`` and ``pki``; for keys also ``secret`` and ``joining_url``.
 
     Keys and tokens are placeholders until a file is served. Raises Refused when the cluster is not listed.
     """
@@ -38,6 +38,7 @@ def granted(role: Role, machine: Machine, inventory: Inventory, key: bytes) -> d
     if role.settings.trust == "keys":
         shown["pki"] |= pki.placeholders(cluster.id)
         secret = cluster_key_placeholder(JOINING, cluster.id)
+        shown["secret"] = secret
         shown["joining_url"] = f"http://{SERVER}/m/{MACHINE_TOKEN}/joining/{secret}"
     return shown
 

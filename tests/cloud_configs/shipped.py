@@ -65,7 +65,7 @@ def compile_for(target: Machine, *others: Machine) -> Compiled:
 def cluster_of(role: str, *, params: Mapping[str, Any] | None = None, name: str = "blue") -> list[Machine]:
     """Three machines of the role, then one for each role that it needs."""
     settings = FOLDER.get(role).settings
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {name: p.example for name, p in settings.parameters.items() if p.example is not None}
     if "ssh_authorized_keys" in settings.parameters:
         given["ssh_authorized_keys"] = KEYS
     given |= params or {}

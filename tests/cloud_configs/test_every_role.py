@@ -38,6 +38,9 @@ def test_shellcheck_finds_nothing_in_its_scripts(role: str, tmp_path: Path) -> N
     for number, (path, text) in enumerate(scripts(role).items()):
         files.append(tmp_path / f"{number}-{Path(path).name}")
         files[-1].write_text(text)
+    if not files:  # shellcheck would take that for a mistake in its arguments
+        assert FOLDER.get(role).settings.format in ("none", "talos")
+        return
     run = subprocess.run(["shellcheck", *files], capture_output=True, text=True, timeout=60, check=False)
     assert (run.returncode, run.stdout) == (0, "")
     for file in files:
