@@ -135,7 +135,7 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
     api.add("DELETE", "/tokens/{ref}", tokens.remove, 204)
 
     app.include_router(api.router)
-    app.add_api_route("/sd/prometheus", Discovery(parts).targets, methods=["GET"], tags=["discovery"])
+    app.add_api_route("/sd/prometheus", Discovery(parts).targets, methods=["GET"], include_in_schema=False)
     for path, answer in (("/healthz", health.alive), ("/readyz", health.ready), ("/metrics", health.metrics)):
         app.add_api_route(path, answer, methods=["GET", "HEAD"], include_in_schema=False)
     app.include_router(pages.router(parts))

@@ -17,6 +17,7 @@ from provisioner.web.api.edits import IfMatch
 from provisioner.web.api.jobs import JobOut
 from provisioner.web.api.paging import After, Limit, Page, cut
 from provisioner.web.api.times import moment, moment_or_none
+from provisioner.web.api.wishes import ArmWishes, PowerWish, WavesWish
 from provisioner.web.auth import actor
 from provisioner.web.parts import Parts
 
@@ -127,30 +128,6 @@ class MachineFields(BaseModel):
         """Only what was sent; null as the empty value that the actions take."""
         sent = self.model_dump(exclude_unset=True)
         return {key: "" if value is None else value for key, value in sent.items()}
-
-
-class ArmWishes(BaseModel):
-    """``wipe`` allows foreign data on the disk to be lost, for this install only."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    hours: float | None = Field(default=None, gt=0, le=8760, description="Deadline; the setting's by default.")
-    wipe: bool = False
-
-
-class PowerWish(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    operation: str = Field(description="on, off, cycle, reset or status")
-
-
-class WavesWish(PowerWish):
-    """Machines by name or id, or all of a rack that have a BMC; ``wave`` at a time (0: all), ``every`` seconds."""
-
-    machines: list[str] = Field(default_factory=list, max_length=10_000)
-    rack: str = ""
-    wave: int = Field(default=0, ge=0)
-    every: float = Field(default=0, ge=0, le=3600)
 
 
 class LogOut(BaseModel):
