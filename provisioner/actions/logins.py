@@ -31,6 +31,16 @@ MOST_REFUSED = 2
 FIELDS = ("prefix", "user", "password", "position")
 
 
+def with_login(store: Store, bmc: Bmc, actor: str, clock: Callable[[], int], call: Callable[[Login], T]) -> T:
+    """``call`` with the first candidate that this BMC takes. Raises BmcError, and what ``call`` raises."""
+    with store.transaction(actor) as tx:
+        chosen = choose(tx, bmc, clock())
+    result, chosen = attempt(store, bmc, actor, clock, chosen, call)
+    with store.transaction(actor) as tx:
+        settle(tx, bmc, chosen, clock())
+    return result
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """A candidate that is to be used now, and whether it has worked there."""

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from provisioner.bmc import https
 from provisioner.bmc.https import Door
 from provisioner.bmc.session import Target
-from provisioner.domain.bmc import Blade, BootDevice, Chassis, Identity, Power
+from provisioner.domain.bmc import Blade, BootDevice, Chassis, Condition, Identity, Power
 from provisioner.domain.errors import BmcError, InvalidValue
 from provisioner.domain.mac import Mac
 
@@ -62,6 +62,9 @@ class Cmm:
 
     def set_boot_device(self, device: BootDevice, *, persistent: bool, uefi: bool) -> None:
         raise self._no_server(f"boot from {device}")
+
+    def condition(self) -> Condition:
+        raise self._no_server("how it is")
 
     def chassis(self) -> Chassis:
         """All blades that are there, in the order of their places (from 1)."""

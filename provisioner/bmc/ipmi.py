@@ -19,7 +19,7 @@ from provisioner.bmc import oem, rmcp
 from provisioner.bmc.fru import custom_fields, first, host_macs
 from provisioner.bmc.guid import system_uuid
 from provisioner.bmc.session import Target
-from provisioner.domain.bmc import BootDevice, Chassis, Identity, Power
+from provisioner.domain.bmc import BootDevice, Chassis, Condition, Health, Identity, Power, Reading
 from provisioner.domain.errors import BmcError, InvalidValue
 from provisioner.domain.mac import Mac
 
@@ -78,6 +78,9 @@ class Ipmi:
 
     def set_boot_device(self, device: BootDevice, *, persistent: bool, uefi: bool) -> None:
         set_boot_device(self._command, device, persistent=persistent, uefi=uefi)
+
+    def condition(self) -> Condition:
+        return condition(self._command)
 
     def chassis(self) -> Chassis:
         raise BmcError(
@@ -232,6 +235,30 @@ def set_boot_device(command: Command, device: BootDevice, *, persistent: bool, u
         _raw(command, CHASSIS, 8, [3, 8])
     flags = 0 if device is BootDevice.DEFAULT else 0x80 | persistent << 6 | uefi << 5
     _raw(command, CHASSIS, 8, [5, flags, _BOOT_SELECTOR[device] << 2, 0, 0, 0])
+
+
+def condition(command: Command) -> Condition:
+    """The sensors of the SDR repository (§33), as pyghmi judges them; where they end, a note says why."""
+    readings: list[Reading] = []
+    notes: tuple[str, ...] = ()
+    try:
+        for sensor in command.get_sensor_data():
+            if not sensor.unavailable:
+                state = ", ".join(map(str, sensor.states))
+                value = None if sensor.value is None else round(float(sensor.value), 3)
+                readings.append(
+                    Reading(str(sensor.name), value, str(sensor.units or ""), _health(sensor.health), state)
+                )
+    except Exception as error:  # one odd record ends pyghmi's list; what came before it is good
+        notes = (f"sensors cannot be read further: {str(error) or type(error).__name__}",)
+    order = list(Health)
+    worst = max((reading.health for reading in readings), key=order.index, default=Health.UNKNOWN)
+    return Condition(worst, tuple(readings), notes)
+
+
+def _health(flags: int) -> Health:
+    """pyghmi's bits: 1 warning, 2 critical, 4 failed."""
+    return Health.CRITICAL if flags & 0b110 else Health.WARNING if flags & 1 else Health.OK
 
 
 def identify(command: Command) -> Identity:

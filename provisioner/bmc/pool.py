@@ -17,11 +17,30 @@ from uuid import UUID
 from provisioner.bmc import scan
 from provisioner.bmc.addresses import check_bmc_address
 from provisioner.bmc.turns import Turns
-from provisioner.domain.bmc import Blade, Bmc, BootDevice, Chassis, Identity, Login, Power, Sweep
+from provisioner.domain.bmc import (
+    Blade,
+    Bmc,
+    BootDevice,
+    Chassis,
+    Condition,
+    Health,
+    Identity,
+    Login,
+    Power,
+    Reading,
+    Sweep,
+)
 from provisioner.domain.errors import BmcError, InvalidValue
 from provisioner.domain.mac import Mac
 
-_SECONDS = {"identify": 30.0, "identify-https": 90.0, "chassis": 60.0, "boot-device": 15.0, "power": 60.0}
+_SECONDS = {
+    "identify": 30.0,
+    "identify-https": 90.0,
+    "chassis": 60.0,
+    "condition": 60.0,
+    "boot-device": 15.0,
+    "power": 60.0,
+}
 """Deadline of each operation, login included. Big servers take half a minute to power off
 (metal3-io/ironic-image#143);
 a Redfish identity is some thirty requests to a processor of a few hundred MHz."""
@@ -147,6 +166,11 @@ class WorkerPool:
             for number, at, macs, notes in told["blades"]
         )
         return Chassis(tuple(blades), told["certificate"])
+
+    def condition(self, bmc: Bmc, login: Login) -> Condition:
+        told = self._call(bmc, login, "condition", {}, _SECONDS["condition"])
+        readings = (Reading(**{**each, "health": Health(each["health"])}) for each in told["readings"])
+        return Condition(Health(told["health"]), tuple(readings), tuple(told["notes"]))
 
     def power(self, bmc: Bmc, login: Login, operation: Power) -> Power:
         seconds = _STATUS_SECONDS if operation is Power.STATUS else _SECONDS["power"]

@@ -12,11 +12,11 @@ from uuid import UUID
 
 import httpx
 
-from provisioner.bmc import fru, https
+from provisioner.bmc import fru, https, redfish_sensors
 from provisioner.bmc.https import Door
 from provisioner.bmc.redfish_macs import host_macs, link, managers_macs, members
 from provisioner.bmc.session import Target
-from provisioner.domain.bmc import BootDevice, Chassis, Identity, Power
+from provisioner.domain.bmc import BootDevice, Chassis, Condition, Identity, Power
 from provisioner.domain.errors import BmcError
 
 ROOT = "/redfish/v1/"
@@ -198,6 +198,12 @@ class Redfish:
             # BIOS-only and UEFI-only boards refuse to hear of a mode.
             answer = self._door.json("PATCH", path, {"Boot": override}, **headers)
         self._done(answer, path)
+
+    def condition(self) -> Condition:
+        """The system's own word, and its chassis' sensors."""
+        _, system = self._system()
+        health, readings = redfish_sensors.condition(system, self._fetch)
+        return Condition(health, tuple(readings), tuple(self._notes))
 
     def chassis(self) -> Chassis:
         raise BmcError("unsupported", "a Redfish BMC is one server's", "list a chassis manager as protocol cmm")

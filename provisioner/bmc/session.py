@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from provisioner.domain.bmc import BootDevice, Chassis, Identity, Power
+from provisioner.domain.bmc import BootDevice, Chassis, Condition, Identity, Power
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class Session(Protocol):
     def set_boot_device(self, device: BootDevice, *, persistent: bool, uefi: bool) -> None: ...
 
     def chassis(self) -> Chassis: ...
+
+    def condition(self) -> Condition: ...
 
 
 Open = Callable[[Target], AbstractContextManager[Session]]

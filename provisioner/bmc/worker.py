@@ -13,7 +13,7 @@ import selectors
 import signal
 import sys
 import traceback
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from provisioner.bmc.adapters import ADAPTERS, detected
@@ -62,6 +62,8 @@ def carry_out(request: Message) -> Message:
                 chassis = session.chassis()
                 blades = [(b.number, b.bmc, [str(mac) for mac in b.macs], list(b.notes)) for b in chassis.blades]
                 return {"blades": blades, "certificate": chassis.certificate}
+            case "condition":
+                return asdict(session.condition())
             case "power":
                 return {"power": session.power(Power(args["operation"])).value}
             case "boot-device":

@@ -10,6 +10,7 @@ from provisioner.actions import reconcile as actions_reconcile
 from provisioner.actions import scan as scanning
 from provisioner.cli import job as jobs
 from provisioner.cli import login, session
+from provisioner.domain.bmc import Power
 
 app = typer.Typer(help="BMCs: list them, and read who their servers are.", no_args_is_help=True)
 app.add_typer(login.app, name="login")
@@ -65,6 +66,35 @@ def list_bmcs(json: Json = False) -> None:
     else:
         columns = ("address", "protocol", "port", "chassis", "login", "machine")
         session.show_table(columns, rows, "no BMCs; `provisioner bmc add ADDRESS --user U --password-stdin`")
+
+
+@app.command(epilog="Example: `provisioner bmc show 10.12.200.17`")
+def show(
+    address: Annotated[str, typer.Argument(help="IP address of the BMC.")],
+    json: Json = False,
+) -> None:
+    """Ask a BMC how its server is: power, health, sensors."""
+    with session.house() as house:
+        with house.store.reading() as tx:
+            bmc = tx.bmcs.get(address)
+        pool = house.bmc_pool()
+        state, condition = logins.with_login(
+            house.store,
+            bmc,
+            session.actor(),
+            session.now,
+            lambda login: (pool.power(bmc, login, Power.STATUS), pool.condition(bmc, login)),
+        )
+    if json:
+        session.show_json({"address": bmc.address, "power": state.value, **asdict(condition)})
+        return
+    session.say(f"{bmc.address}: power {state}, health {condition.health}")
+    if condition.readings:
+        session.show_table(
+            ("name", "value", "unit", "health", "state"), [asdict(each) for each in condition.readings], ""
+        )
+    for note in condition.notes:
+        session.warn(note)
 
 
 @app.command(epilog="Example: `provisioner bmc harvest`")

@@ -93,6 +93,36 @@ class Chassis:
     certificate: str = ""
 
 
+class Health(StrEnum):
+    """From best to worst; unknown: the BMC does not say."""
+
+    OK = "ok"
+    UNKNOWN = "unknown"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One sensor. ``value`` None: it has states only, or says nothing now."""
+
+    name: str
+    value: float | None
+    unit: str
+    health: Health
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How a server is."""
+
+    health: Health
+    readings: tuple[Reading, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What could not be read, in words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Presence:
     """What a scan heard at one address, before any login."""

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
-from provisioner.domain.bmc import Bmc, BootDevice, Chassis, Identity, Login, LoginTry, Power, Sweep
+from provisioner.domain.bmc import Bmc, BootDevice, Chassis, Condition, Identity, Login, LoginTry, Power, Sweep
 from provisioner.domain.cluster import Cluster
 from provisioner.domain.events import Event, Kind, Sighting
 from provisioner.domain.inventory import Inventory
@@ -249,6 +249,10 @@ class BmcPort(Protocol):
 
     def chassis(self, bmc: Bmc, login: Login) -> Chassis:
         """All blades behind a chassis manager."""
+        ...
+
+    def condition(self, bmc: Bmc, login: Login) -> Condition:
+        """Health and sensors of its server."""
         ...
 
     def power(self, bmc: Bmc, login: Login, operation: Power) -> Power:

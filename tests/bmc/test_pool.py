@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.bmc.pool import WorkerPool
-from provisioner.domain.bmc import Bmc, BootDevice, Identity, Login, Power
+from provisioner.domain.bmc import Bmc, BootDevice, Health, Identity, Login, Power
 from provisioner.domain.errors import BmcError, InvalidValue
 from provisioner.domain.ports import BmcPort
 from tests.bmc.conftest import udp_service
@@ -43,6 +43,12 @@ def test_identify_reads_what_the_fru_says(pool, simulated):
     said = simulated.ipmitool("fru", "print", "0")
     assert f"MAC {simulated.plate.mac}" in said
     assert "SN-0042" in said
+
+
+def test_a_bmc_without_sensors_says_so_and_is_not_called_healthy(pool, simulated):
+    """``ipmi_sim`` has no sensor records here."""
+    condition = pool.condition(simulated.bmc, simulated.login)
+    assert (condition.health, condition.readings) == (Health.UNKNOWN, ())
 
 
 def test_power_goes_where_ipmitool_sees_it_and_back(pool, simulated):

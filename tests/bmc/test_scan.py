@@ -138,6 +138,7 @@ def test_the_command_finds_lists_and_harvests(tmp_path: Path) -> None:
             assert switched["result"][0]["said"] == "BMC 10.97.0.5: power on, now on"
             again = command.run("job", "resume", switched["job"], "--json")
             assert (again["state"], again["result"]) == ("done", switched["result"])
+            assert command.run("bmc", "show", "10.97.0.5", "--json")["power"] == "on"
             calls = (tmp_path / "chassis.calls").read_text().splitlines()
             assert [call for call in calls if call.startswith("set power")] == ["set power 1"]
         finally:

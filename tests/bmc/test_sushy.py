@@ -13,7 +13,7 @@ import bcrypt
 import pytest
 
 from provisioner.bmc.pool import WorkerPool
-from provisioner.domain.bmc import Bmc, BootDevice, Login, Power
+from provisioner.domain.bmc import Bmc, BootDevice, Health, Login, Power
 from provisioner.domain.errors import BmcError
 from provisioner.domain.mac import Mac
 from tests.bmc.conftest import free_port
@@ -91,6 +91,13 @@ def test_one_time_boot_and_power_are_what_it_then_says(pool: WorkerPool, emulato
     pool.set_boot_device(emulator.bmc, emulator.login, BootDevice.NETWORK, uefi=True)
     assert pool.power(emulator.bmc, emulator.login, Power.ON) is Power.ON
     assert pool.power(emulator.bmc, emulator.login, Power.STATUS) is Power.ON
+
+
+def test_its_sensors_are_read(pool: WorkerPool, emulator: Emulator) -> None:
+    condition = pool.condition(emulator.bmc, emulator.login)
+    assert condition.health is Health.OK
+    assert {(reading.unit, reading.health) for reading in condition.readings} >= {("°C", Health.OK)}
+    assert all(reading.value is not None for reading in condition.readings if reading.unit == "°C")
 
 
 def test_a_wrong_password_is_called_so(pool: WorkerPool, emulator: Emulator) -> None:
