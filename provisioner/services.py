@@ -199,16 +199,19 @@ def web(settings: Settings, stop: threading.Event) -> None:
             arm_hours=settings.arm_hours,
             wires=tuple((wire.name, address_of(wire)) for wire in settings.wires),
         )
-        watchdog = threading.Thread(target=_watch, args=(house, feed, journal, stop), name="watchdog")
-        watchdog.start()
         apps: list[tuple[Any, list[socket.socket]]] = [
             (create_people_app(parts), [people_socket(settings)]),
             # One app for all wires: it remembers what it handed out, whichever wire a machine comes by.
             (reached_at(create_machines_app(parts), served_addresses(settings)), machine_sockets(settings)),
         ]
-        asyncio.run(_serve_apps(apps, stop))
-        stop.set()
-        watchdog.join()
+        # After the sockets: a port that is taken must end the process.
+        watchdog = threading.Thread(target=_watch, args=(house, feed, journal, stop), name="watchdog")
+        watchdog.start()
+        try:
+            asyncio.run(_serve_apps(apps, stop))
+        finally:
+            stop.set()
+            watchdog.join()
 
 
 def images(settings: Settings, stop: threading.Event) -> None:

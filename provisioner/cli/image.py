@@ -23,7 +23,9 @@ app = typer.Typer(help="Netboot images: import, export, fetch, list, verify, rem
 def import_image(
     source: Annotated[
         list[Path],
-        typer.Argument(help="Folder or files as published, names unchanged; or a bundle of `image export`."),
+        typer.Argument(
+            readable=False, help="Folder or files as published, names unchanged; or a bundle of `image export`."
+        ),
     ],
     name: Annotated[
         str, typer.Option(help="Image name that roles refer to, like flatcar; a bundle has its own.")

@@ -53,6 +53,10 @@ def checked(sources: Sequence[Path]) -> Sequence[Path]:
     if twice := [path.name for path in sources if [other.name for other in sources].count(path.name) > 1]:
         raise InvalidValue("file", twice[0], "is named twice", "name each file once")
     for path in sources:
+        if not path.exists():
+            raise InvalidValue(
+                "source", path, "is not there", "name a folder with a publisher's files, or the files themselves"
+            )
         if not path.is_file():
             raise InvalidValue("file", path.name, "is no regular file", "images are flat: move or remove it")
         check_name("file", path.name)

@@ -223,8 +223,8 @@ async def listening(
             raise InvalidValue(
                 "images.listen",
                 f"{host}:{port}",
-                f"cannot be bound ({error.strerror})",
-                "stop what uses it, or set another address",
+                f"cannot be listened on ({os.strerror(error.errno or 0)})",
+                f"see who has it: `ss -ltnp sport = :{port}`, or set images.listen to another port",
             ) from error
         bound: int = runner.addresses[0][1]
         yield bound

@@ -48,11 +48,11 @@ def listening(ip: IPAddress, port: int) -> socket.socket:
     except OSError as error:
         sock.close()
         remedy = {
-            errno.EADDRINUSE: "stop the other TFTP server, or set another port",
+            errno.EADDRINUSE: f"see who has it: `ss -lunp sport = :{port}`, and stop that TFTP server",
             errno.EACCES: "run as root or give the service CAP_NET_BIND_SERVICE",
             errno.EADDRNOTAVAIL: "give an interface this address first",
         }.get(error.errno or 0, "look at the interface and the address")
-        raise InvalidValue("tftp.listen", f"{ip}:{port}", f"cannot be bound ({error.strerror})", remedy) from error
+        raise InvalidValue("TFTP port", f"{ip}:{port}", f"cannot be bound ({error.strerror})", remedy) from error
     return sock
 
 

@@ -105,7 +105,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     # -- images and roles
     "a folder that is not there": (
         ("image", "import", "/nowhere", "--name", "flatcar"),
-        "directory '/nowhere' cannot be read (No such file or directory); name a folder with a publisher's files",
+        "source '/nowhere' is not there; name a folder with a publisher's files, or the files themselves",
     ),
     "a machine that simulate does not know": (
         ("simulate", "node-77"),

@@ -70,10 +70,11 @@ def server(debian: Chroot) -> Iterator[Booted]:
 def started(server: Booted) -> Booted:
     """As the package's own advice says, step by step."""
     assert ":67 " not in server.run("ss", "-Hlntu").stdout
-    settings = "/etc/provisioner/provisioner.toml"
-    server.run("sed", "-i", 's/^#interface = .*/interface = "eth1"/', settings)
+    steps = _typed("packaging.md")
+    assert steps.pop(0).startswith("apt-get install")  # Done: no network reaches into this server.
     server.run("provisioner", "user", "add", "night-shift", "--password-stdin", data="a long enough word\n")
-    server.run("provisioner", "subnet", "add", "10.98.0.0/24")
+    for step in steps:
+        server.run("sh", "-c", step)
     server.run(
         "sh", "-c", f"printf 'name,mac,ip\\nnode-11,{_MAC},10.98.0.11\\n' >/root/rack.csv; chmod 600 /root/rack.csv"
     )
@@ -81,9 +82,14 @@ def started(server: Booted) -> Booted:
         server.run("provisioner", "machine", "import", "/root/rack.csv").stdout
         == "1 added, 0 changed, 0 unchanged\n"
     )
-    server.run("systemctl", "enable", "--now", "provisioner.target")
     _until_served(server)
     return server
+
+
+def _typed(document: str) -> list[str]:
+    """The shell lines of a document."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (TREE / "docs" / document).read_text(), re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
 
 
 def _until_served(server: Booted) -> None:
@@ -161,6 +167,13 @@ def test_a_service_that_is_killed_is_back(started: Booted) -> None:
     shown = "systemctl show -P MainPID provisioner-packets.service"
     started.until("sh", "-c", f"pid=$({shown}); [ $pid != {before} ] && [ $pid != 0 ]")
     _until_served(started)
+
+
+def test_a_backup_is_made_and_restored_as_the_docs_say(started: Booted) -> None:
+    for line in _typed("backup.md"):
+        started.run("sh", "-c", line)
+    _until_served(started)
+    assert "node-11" in started.run("provisioner", "machine", "list").stdout
 
 
 def test_an_upgrade_keeps_what_is_there_and_has_a_way_back(started: Booted, debian: Chroot, package: Path) -> None:
