@@ -169,6 +169,11 @@ class RoleCompiler:
                 "write `format: none` in its role.yaml",
             )
         settings = role.settings
+        if any(map(roles.is_template, settings.kernel_arguments)):
+            raise Refused(
+                f"role {DISCOVER} has kernel arguments for a machine that is armed",
+                f"give the machine an address and role {DISCOVER}, and `provisioner machine install` it",
+            )
         boot = release.netboot(self._release(role), settings.format, settings.boot)
         arguments = (f"provisioner.url=http://{SERVER}", *settings.kernel_arguments)
         line = release.kernel_line(boot, settings.format, arguments, autologin=settings.autologin)

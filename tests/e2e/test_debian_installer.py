@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.test_rack import Lab, end, start
 from tests.netns import sh
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(2000)]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         shutil.copy(
             folder / "di/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64" / name, image
         )
-    options = ("--machines", "1", "--firmware", "bios", "--role", "debian", "--timeout", "1200")
+    options = ("--machines", "1", "--firmware", "bios", "--role", "debian", "--timeout", "1500")
     lab = start(folder / "lab", *options, "--image", f"debian={image}")
     try:
         yield lab
@@ -36,7 +36,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def test_the_real_installer_fetches_our_preseed_and_goes_on_with_it(lab: Lab) -> None:
-    until, told = time.monotonic() + 900, ""
+    until, told = time.monotonic() + 1200, ""
     while "read preseed.cfg" not in told:
         assert time.monotonic() < until, f"no preseed was fetched: {told}\n{lab.log()}"
         assert lab.process.poll() is None, lab.log()
