@@ -169,7 +169,7 @@ class RoleCompiler:
                 "write `format: none` in its role.yaml",
             )
         settings = role.settings
-        if any(map(roles.is_template, settings.kernel_arguments)):
+        if any(map(is_template, settings.kernel_arguments)):
             raise Refused(
                 f"role {DISCOVER} has kernel arguments for a machine that is armed",
                 f"give the machine an address and role {DISCOVER}, and `provisioner machine install` it",

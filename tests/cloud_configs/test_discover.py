@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud_configs.shipped import rendered
+from provisioner.boot.compile import RoleCompiler
+from provisioner.domain.errors import Refused
+from tests.cloud_configs.shipped import FOLDER, images, rendered
 
 
 def _write(root: Path, files: dict[str, str]) -> None:
@@ -68,3 +70,10 @@ def test_it_tells_every_nic_disk_and_serial_as_json_and_lets_the_machine_boot_it
     assert found["cpu"] == {"model": "ACME 9000", "threads": 2}
     assert (found["memory_kib"], found["serial"], found["firmware"]) == (1048576, "SN-1", "bios")
     assert found["ipmi_lan"] == {"address": "10.12.9.1", "mac": "52:54:00:99:00:01"}
+
+
+def test_a_machine_that_nobody_armed_is_told_how_it_comes_to_be_looked_at() -> None:
+    with pytest.raises(Refused) as refusal:
+        RoleCompiler(FOLDER, images).discovery()
+    assert refusal.value.problem == "role discover has kernel arguments for a machine that is armed"
+    assert "`provisioner machine install` it" in refusal.value.remedy
