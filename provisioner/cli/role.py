@@ -1,10 +1,13 @@
 """``provisioner role``: what machines become, tried before anybody arms one."""
 
 import sys
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
+from provisioner.boot.payload import PayloadEntry
+from provisioner.boot.role_file import PayloadFile
 from provisioner.boot.trial import try_role
 from provisioner.cli import revisions, session
 from provisioner.domain.errors import NotFound, Refused
@@ -62,19 +65,44 @@ def show(name: Annotated[str, typer.Argument(help="Role.")], json: Json = False)
             there = f"{image.version}: {'; '.join(image.problems) or 'complete'}"
         except NotFound:
             there = f"missing; `provisioner image import DIR --name {role.settings.image}`"
+        payload = [_payload_state(file, house.payload.manifest()) for file in role.settings.payload]
+        activated = house.effective_roles.activated(name)
     settings = role.settings.model_dump(mode="json")
     if json:
         session.show_json(
-            {"name": name, "revision": role.revision, **settings, "image_state": there, "files": sorted(role.files)}
+            {
+                "name": name,
+                "revision": role.revision,
+                "activated": activated,
+                **settings,
+                "image_state": there,
+                "payload_state": payload,
+                "templates": sorted(role.files),
+            }
         )
         return
     session.say(f"{name}: {role.settings.description}")
-    session.say(f"revision    {role.revision}")
+    in_force = "in force" if activated in ("", role.revision) else f"a draft; {activated[:12]} is in force"
+    session.say(f"revision    {role.revision} ({in_force})")
     session.say(f"image       {role.settings.image} ({there})")
     for key in ("format", "kernel_arguments", "install_disk", "wipe", "arm", "on_failure", "max_attempts", "proof"):
         session.say(f"{key:12}{settings[key]}")
+    for file in payload:
+        session.say(f"payload     {file['path']} -> {file['dest']} ({file['state']})")
     rows = [{"parameter": key, **value} for key, value in settings["parameters"].items()]
     session.show_table(("parameter", "type", "default", "required", "description"), rows, "no parameters")
+
+
+def _payload_state(file: PayloadFile, there: Mapping[str, PayloadEntry]) -> dict[str, str]:
+    """Is it there, and is it the one that the role names? Else the command that gets it."""
+    entry, command = there.get(file.path), f"`provisioner payload add FILE --path {file.path}`"
+    if entry is None:
+        state = f"left out, not there; {command}" if file.optional else f"missing; {command}"
+    elif file.sha256 and entry.sha256 != file.sha256:
+        state = f"another file: sha256 {entry.sha256[:12]}…, the role says {file.sha256[:12]}…; {command}"
+    else:
+        state = "there"
+    return {"path": file.path, "dest": file.dest, "state": state}
 
 
 @app.command(epilog="Example: `provisioner role validate`")

@@ -111,3 +111,17 @@ def test_a_revision_that_is_not_kept_is_named_with_the_command_that_lists_them(
     )
     assert "none was used yet" in run("role", "revisions", "simple").out
     assert "no role 'simpel'" in run("role", "diff", "simpel").err
+
+
+def test_what_a_role_needs_is_shown_with_the_command_that_gets_it(run: Run, roles: Path, tmp_path: Path) -> None:
+    with (roles / "simple" / "role.yaml").open("a") as file:
+        file.write("payload:\n  - {path: tools/agent, dest: /opt/agent}\n")
+    shown = run("role", "show", "simple").out
+    assert "image       flatcar (missing; `provisioner image import DIR --name flatcar`)" in shown
+    add = "`provisioner payload add FILE --path tools/agent`"
+    assert f"payload     tools/agent -> /opt/agent (missing; {add})" in shown
+    (tmp_path / "agent").write_text("#!/bin/sh\n")
+    assert run("payload", "add", str(tmp_path / "agent"), "--path", "tools/agent").code == 0
+    state = run("role", "show", "simple", "--json").json["payload_state"]
+    assert state == [{"path": "tools/agent", "dest": "/opt/agent", "state": "there"}]
+    assert "ran" in run("role", "list").out
