@@ -8,6 +8,7 @@ from uuid import UUID
 from provisioner.boot.compile import Compiled, ImageLookup, RoleCompiler
 from provisioner.boot.payload import PayloadEntry, PayloadLookup, no_payload
 from provisioner.boot.release import families
+from provisioner.boot.render import Renderer
 from provisioner.boot.roles import Role, RoleFolder
 from provisioner.domain.cluster import Cluster
 from provisioner.domain.errors import NotFound
@@ -47,17 +48,22 @@ class _ExampleFile:
 
 
 def try_role(
-    folder: RoleFolder, name: str, images: ImageLookup, payload: PayloadLookup = no_payload
+    folder: RoleFolder,
+    name: str,
+    images: ImageLookup,
+    payload: PayloadLookup = no_payload,
+    renderer: Renderer | None = None,
 ) -> tuple[Compiled, list[str]]:
     """Compile the role for an example machine of a cluster of two, and one member for each role that it needs.
 
     Raises what ``compile`` raises. An image that is not imported and payload that was not added are no faults of
-    the role: they are replaced by examples and a warning says so.
+    the role: they are replaced by examples and a warning says so. ``renderer``: one for several trials, which
+    its owner closes.
     """
     role = folder.get(name)
     warnings: list[str] = []
     compiler = RoleCompiler(
-        folder, _or_example(role, images, warnings), payload=lambda: _or_examples(role, payload, warnings)
+        folder, _or_example(role, images, warnings), renderer, lambda: _or_examples(role, payload, warnings)
     )
     machines = [_example(role, number) for number in (1, 2)]
     machines += [_example(folder.get(needed), 3 + at) for at, needed in enumerate(role.settings.needs)]
@@ -72,7 +78,8 @@ def try_role(
     try:
         compiled = compiler.compile(machines[0], Inventory.build(machines, [subnet], clusters=[_CLUSTER]))
     finally:
-        compiler.close()
+        if renderer is None:
+            compiler.close()
     return compiled, [*warnings, *compiled.warnings]
 
 

@@ -2,11 +2,13 @@
 
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Annotated
 
 import typer
 
 from provisioner.boot.payload import PayloadEntry
+from provisioner.boot.render import Renderer
 from provisioner.boot.role_file import PayloadFile
 from provisioner.boot.trial import try_role
 from provisioner.cli import revisions, session
@@ -111,10 +113,10 @@ def validate(
 ) -> None:
     """Compile each role for an example machine and check every byte; faults name file, line and key."""
     faulty = False
-    with session.house() as house:
+    with session.house() as house, closing(Renderer()) as renderer:
         for name in names or house.roles.names():
             try:
-                _, warnings = try_role(house.roles, name, house.images.get, house.payload.manifest)
+                _, warnings = try_role(house.roles, name, house.images.get, house.payload.manifest, renderer)
             except Refused as refusal:
                 faulty = True
                 session.warn(f"{name}: {refusal}")
