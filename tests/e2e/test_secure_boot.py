@@ -9,14 +9,14 @@ import pytest
 
 from tests.e2e.test_rack import end, start
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(2400)]
 
 
 def test_a_machine_with_secure_boot_installs_and_comes_home_from_its_disk(tmp_path: Path) -> None:
-    options = ("--machines", "1", "--firmware", "uefi-secure", "--power-cycle", "--keep")
+    options = ("--machines", "1", "--firmware", "uefi-secure", "--power-cycle", "--keep", "--timeout", "1400")
     lab = start(tmp_path / "lab", *options)
     try:
-        (machine,) = lab.result(1500)
+        (machine,) = lab.result(2100)
         assert (machine["state"], machine.get("error", "")) == ("active", ""), lab.log()
         console = (tmp_path / "lab" / "uefi-secure-1" / "console.log").read_text(errors="replace")
         # The live system, its disk, and its disk again after the power cycle.

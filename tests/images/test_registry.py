@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -234,3 +235,33 @@ def test_skopeo_makes_the_archive_that_is_imported(tmp_path: Path, served: Servi
         (again,) = import_archive(served.containers, saved)
         assert (again.name, again.tag) == (f"quay.io/{kind}", "1")
         assert (again.digest == first[0].digest) is (kind == "oci-archive")
+
+
+@pytest.mark.system
+def test_podman_pulls_what_was_imported(tmp_path: Path, served: Serving, request: pytest.FixtureRequest) -> None:
+    """As an offline node does: names kept, layers unpacked."""
+    assert shutil.which("podman"), "apt install podman"
+    import_archive(served.containers, docker_archive(tmp_path / "a.tar", "registry.k8s.io/pause:3.9"))
+    policy = tmp_path / "policy.json"
+    policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+    # Its runroot may have 50 characters, fewer than pytest's folders.
+    run = tempfile.mkdtemp(prefix="podman-")
+    request.addfinalizer(lambda: shutil.rmtree(run, ignore_errors=True))
+    storage = ["--root", str(tmp_path / "root"), "--runroot", run, "--storage-driver", "vfs"]
+    source = f"127.0.0.1:{served.port}/registry.k8s.io/pause:3.9"
+    done = subprocess.run(
+        ["podman", *storage, "pull", "--tls-verify=false", "--signature-policy", str(policy), source],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    images = subprocess.run(
+        ["podman", *storage, "images", "--format", "{{.Repository}}:{{.Tag}}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert images.stdout.split() == [source]

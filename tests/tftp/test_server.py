@@ -2,7 +2,9 @@
 
 import os
 import random
+import select
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_address, ip_network
@@ -374,3 +376,46 @@ def test_a_stranger_cannot_touch_a_transfer_on_the_single_port(tree: Path) -> No
             if not client.done:
                 said = decode(sock.recvfrom(70000)[0])
         assert bytes(client.received) == (tree / "snponly.efi").read_bytes()
+
+
+@pytest.mark.system
+def test_a_thousand_machines_read_at_once(tmp_path: Path) -> None:
+    content = random.Random(7).randbytes(3 * 1468 + 100)
+    (tmp_path / "loader").write_bytes(content)
+    with ExitStack() as stack:
+        tftp = stack.enter_context(serving(tmp_path, limits=Limits(sessions=1000, sessions_per_ip=1000)))
+        poll = stack.enter_context(select.epoll())
+        clients: dict[int, socket.socket] = {}
+        for _ in range(1000):
+            sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            sock.bind(("127.0.0.1", 0))
+            sock.setblocking(False)
+            clients[sock.fileno()] = sock
+            poll.register(sock, select.EPOLLIN)
+        # Nobody acknowledges before all have begun: a thousand transfers are open together.
+        begun: dict[int, tuple[str, int]] = {}
+        until = time.monotonic() + 60
+        while len(begun) < len(clients) and time.monotonic() < until:
+            for fd in clients.keys() - begun.keys():
+                clients[fd].sendto(b"\0\1loader\0octet\0blksize\0" + b"1468\0", ("127.0.0.1", tftp.port))
+            while found := poll.poll(1):
+                for fd, _ in found:
+                    begun[fd] = clients[fd].recvfrom(2048)[1]
+                if len(begun) == len(clients):
+                    break
+        assert tftp.server.sessions == 1000
+        for fd, to in begun.items():
+            clients[fd].sendto(b"\0\4\0\0", to)
+        got = dict.fromkeys(clients, b"")
+        while any(len(data) < len(content) for data in got.values()):
+            assert time.monotonic() < until, (
+                f"{sum(len(data) == len(content) for data in got.values())} of 1000 ended"
+            )
+            for fd, _ in poll.poll(0.5):
+                data, sender = clients[fd].recvfrom(2048)
+                if data[1] != 3:
+                    continue  # An OACK that was repeated while the others began.
+                if len(got[fd]) == (int.from_bytes(data[2:4], "big") - 1) * 1468:
+                    got[fd] += data[4:]
+                clients[fd].sendto(b"\0\4" + data[2:4], sender)
+        assert set(got.values()) == {content}
