@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 IFACE ?=
 
-.PHONY: help setup setup-test run deb docs check test test-long bench bench-bmc bench-delivery bench-inventory bench-render bench-storm lint clean
+.PHONY: help setup setup-test run deb docs check test test-long mutants bench bench-bmc bench-delivery bench-inventory bench-render bench-storm lint clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -35,6 +35,10 @@ test: check ## All but the long ones: fast tests, real servers and clients, real
 
 test-long: setup-test ## The rest: long series, every firmware, kill tests
 	@$(PYTEST) -q -m "long" --durations=15
+	@$(MAKE) --no-print-directory mutants
+
+mutants: setup-test ## Change the packet codecs and decisions in every small way; the tests must notice 85 % in each
+	@$(BIN)/python -m tests.mutants
 
 bench: setup-test ## Benchmarks: ratios against peers in the same run
 	@$(PYTEST) -q tests/bench -s
@@ -64,4 +68,4 @@ deb: ## Build the Debian package
 	@.setup/deb.sh
 
 clean: ## Remove what was built (not data)
-	@rm -rf .venv .cache build netboot_assets/build provisioner/web/static/vendor
+	@rm -rf .venv .cache build mutants netboot_assets/build provisioner/web/static/vendor

@@ -77,13 +77,61 @@ as before. An offer keeps its address for 20 seconds. While it travels, ARP asks
 somebody answers it is put aside for an hour, as it is after a DECLINE. Behind a relay only the client itself
 can find that out.
 
+## Who is not listed
+
+| `--unknown` | an unlisted MAC | a netboot of it |
+|---|---|---|
+| `ignore` | gets nothing and is noted | nothing |
+| `address` | gets an address of the pool | nothing |
+| `enrol` | gets an address; who boots from the network is listed as `server-MAC` | is described by its loader |
+| `approve` | the same, and nothing else happens before `provisioner machine approve` | is described by its loader |
+
+The loader (iPXE) tells vendor, model, serial, UUID and the MACs of net0 to net7; it adds, and never overwrites what
+somebody stated. Then it boots the role `discover`, if there is one (`format: none`; its live system finds the
+appliance in the kernel argument `provisioner.url=`), else it shows why not and asks again after five minutes.
+Role and address (`machine approve NAME --role R --ip A`, `machine set`, `allocate apply`) make the machine `ready`.
+At most 1,000 newcomers wait; further ones are told in the events. Only what boots from the network is listed.
+
+**Switch ports.** A relay's option 82 says where a machine is plugged in (remote-id, circuit-id, as in `sw3 17`); it
+is kept with the interface. `provisioner slot set node-17 --switch-port 'sw3 17'` makes it an identity: an unlisted
+board that asks there is that slot's machine when the slot is empty, whatever the policy. A board at the port of a
+slot with another one in it, or a machine that boots from another port than its slot's, is quarantined with the
+reason.
+
+## Option sets
+
+`--option NAME=VALUE` for a subnet, a slot or a machine, `dhcp:` in `role.yaml`, `options` in the API. The narrower
+wins, option by option: subnet, role, machine. `NAME=` takes one away.
+
+| name | code | example |
+|---|---|---|
+| `router`, `dns`, `ntp`, `log-servers` | 3, 6, 42, 7 | `ntp=10.12.1.4, 10.12.1.5` |
+| `domain`, `domain-search` | 15, 119 (RFC 3397) | `domain-search=rack.example, example` |
+| `mtu` | 26 | `mtu=9000` |
+| `classless-routes` | 121 (RFC 3442), 249 to who asks for that | `classless-routes=10.0.0.0/8 via 10.12.1.9` |
+| `vendor` | 43 | `vendor=1=hex:0a0b, 2=text:WORDS, 3=ip:10.12.1.4` |
+| `time-zone` | 101 | `time-zone=Europe/Zurich` |
+| a number | that | `224=hex:0a0b`, `224=text:WORDS`, `224=ip:10.12.1.4` |
+
+For a subnet, `router`, `dns`, `ntp` and `domain` are its own fields (`--gateway`, `--dns`, …). What the protocol
+or the boot depends on (53, 54, 67, …) cannot be stated; a PXE client's option 43 stays what makes it boot. A client
+is sent what its option 55 lists, besides mask and router; one that lists nothing gets what there is. Who reads
+classless routes ignores the router (RFC 3442), so the default route is added to them unless it is stated. These are
+DHCP's words: an installed system with a static address takes its network from the subnet.
+
+## Pace and other servers
+
 `[dhcp]` paces clients that are not listed, on each interface: `newcomers_per_second` (50) may start, and
 `unlisted_per_second` (1000) packets of theirs are looked at; ten times as many at once. `probe_seconds` (300)
 is how often an authoritative interface is searched for other servers; one that answers becomes an event
-`dhcp.rogue` and the metric `provisioner_dhcp_rogue_servers`. Its clients are left alone.
+`dhcp.rogue`, the metric `provisioner_dhcp_rogue_servers` and a banner on the page, with its address and MAC. The
+probe listens for six seconds, because dnsmasq pings an address before it offers it. Its clients are left alone.
 
 Every packet is counted in `/metrics` as `provisioner_dhcp_packets_total{interface, decision, cause}`; the
 sentence that says why is on the machine's timeline.
+
+`make mutants` (part of `make test-long`) changes the codecs and the decisions in every small way; what the tests do
+not notice is in [mutants.md](mutants.md).
 
 ## Rules and their tests
 

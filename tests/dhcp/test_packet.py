@@ -2,6 +2,7 @@
 
 import random
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 from hypothesis import given, seed, settings
@@ -42,6 +43,40 @@ def test_what_is_encoded_is_decoded_again(packet: Packet) -> None:
     assert decode(wire) == packet
     assert list(decode(wire).options) == list(packet.options)
     assert len(wire) == max(300, 241 + sum(map(wire_size, packet.options.values())))
+
+
+@pytest.mark.rule("dhcp-17")
+@pytest.mark.parametrize(("length", "size"), [(0, 2), (1, 3), (255, 257), (256, 260), (510, 514), (511, 517)])
+def test_an_option_takes_a_head_for_each_part(length: int, size: int) -> None:
+    assert wire_size(bytes(length)) == size
+    empty = SYSTEM.packet(DISCOVER)._replace(options={})
+    grown = empty._replace(options={224: bytes(length)})
+    assert len(encode(grown, 0)) - len(encode(empty, 0)) == size
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sname": bytes(63)}, ""),
+        ({"sname": bytes(64)}, "sname holds 63 bytes and file 127, terminator excluded"),
+        ({"file": bytes(127)}, ""),
+        ({"file": bytes(128)}, "sname holds 63 bytes and file 127, terminator excluded"),
+        ({"options": {1: b"x"}}, ""),
+        ({"options": {254: b"x"}}, ""),
+        *(
+            ({"options": {code: b"x"}}, f"option {code} is written by the codec itself")
+            for code in (0, 52, 255, 256)
+        ),
+    ],
+)
+def test_what_does_not_fit_a_message_is_not_written(changes: dict[str, Any], said: str) -> None:
+    packet = SYSTEM.packet(DISCOVER)._replace(**changes)
+    if not said:
+        wire = encode(packet)
+        assert (len(wire), wire[-1]) == (300, 0)
+        return
+    with pytest.raises(ValueError, match="^" + said + "$"):
+        encode(packet)
 
 
 @seed(2)

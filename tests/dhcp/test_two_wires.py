@@ -16,7 +16,6 @@ from .test_server import Running, asked, inside, served, udhcpc
 
 pytestmark = [
     pytest.mark.system,
-    pytest.mark.rule("dhcp-40"),
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and port 67 need root"),
 ]
 # Every DHCP answer that shows on this wire within the time, as source, in one line each.
@@ -57,6 +56,7 @@ def server(on: Wire, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runni
         yield running
 
 
+@pytest.mark.rule("dhcp-40")
 def test_each_wire_gives_its_own_networks_addresses(on: Wire, server: Running, script: Path) -> None:
     assert "GOT bound ip=10.98.0.17 mask=24 router=10.98.0.254" in udhcpc(on, "node", script)
     said = udhcpc(on, "far-node", script)
@@ -64,6 +64,7 @@ def test_each_wire_gives_its_own_networks_addresses(on: Wire, server: Running, s
     assert "server=10.99.0.1" in said, "the address on the wire that was asked"
 
 
+@pytest.mark.rule("dhcp-40")
 def test_one_mac_on_two_wires_has_an_address_on_each(on: Wire, server: Running, script: Path) -> None:
     near, far = (udhcpc(on, name, script) for name in ("stranger", "far-stranger"))
     assert "GOT bound ip=10.98.0.200" in near
@@ -71,6 +72,7 @@ def test_one_mac_on_two_wires_has_an_address_on_each(on: Wire, server: Running, 
     assert "GOT bound ip=10.98.0.200" in udhcpc(on, "stranger", script), "the other wire's lease took nothing away"
 
 
+@pytest.mark.rule("dhcp-40")
 @pytest.mark.parametrize(("asks", "hears", "other", "ours"), [
     ("node", "quiet", "far-quiet", "10.98.0.1"),
     ("far-node", "far-quiet", "quiet", "10.99.0.1"),
@@ -100,6 +102,7 @@ def test_a_broadcast_answer_shows_on_the_wire_that_asked_only(
     assert heard == {hears: [ours], other: []}
 
 
+@pytest.mark.rule("dhcp-40")
 def test_a_machine_on_the_wrong_wire_is_told_of_in_its_timeline(on: Wire, server: Running, script: Path) -> None:
     sh("ip", "-n", on.clients["far-quiet"], "link", "set", "eth0", "address", str(MAC))
     assert "GOT" not in udhcpc(on, "far-quiet", script)
