@@ -62,6 +62,7 @@ bench-render: setup-test ## Machines rendered a second, and how soon 300 that as
 	@$(BIN)/python -m tests.bench.render
 
 docs: setup-test ## Write the generated references, check every link
+	@$(BIN)/python -m tests.web.pages.picture
 	@$(BIN)/python docs/build.py
 
 deb: ## Build the Debian package
