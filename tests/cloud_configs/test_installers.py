@@ -157,6 +157,19 @@ def test_preseed_asks_nothing_of_a_person() -> None:
     assert "hostname=node1 " in kernel
 
 
+@pytest.mark.system
+def test_debconf_itself_accepts_the_preseed() -> None:
+    text = _script("debian", "preseed.cfg")
+    command = ["debconf-set-selections", "--checkonly"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_a_network_without_a_name_server_does_not_make_the_installer_ask() -> None:
+    # Seen in the lab: without this Debian's installer stops at a question before it fetches the preseed.
+    assert "netcfg/get_nameservers=10.12.1.253 " in _script("debian", "boot.ipxe")
+
+
 def test_ubuntu_boots_the_iso_of_its_image() -> None:
     kernel = _script("ubuntu", "boot.ipxe")
     assert "url=http://@@SERVER@@:8081/images/ubuntu/1.2.3/ubuntu-24.04-live-server-amd64.iso " in kernel
