@@ -25,7 +25,7 @@ def test_a_release_is_imported_listed_verified_and_removed(run: Run, tmp_path: P
 def test_a_version_that_a_role_installs_is_not_removed(run: Run, tmp_path: Path) -> None:
     run("image", "import", str(flatcar(tmp_path / "release")), "--name", "flatcar")
     refused = run("image", "remove", "flatcar", "3815.2.0")
-    assert (refused.code, "role simple" in refused.err) == (1, True)
+    assert (refused.code, "is used by role" in refused.err) == (1, True)
     assert run("image", "remove", "flatcar", "3815.2.0", "--force").code == 0
 
 
