@@ -163,7 +163,7 @@ def test_a_user_without_rights_is_told_so(started: Booted) -> None:
 
 def test_a_service_that_is_killed_is_back(started: Booted) -> None:
     before = _status(started, "packets")["Pid"]
-    started.run("kill", "-KILL", before)
+    started.run("sh", "-c", f"kill -KILL {before}")
     shown = "systemctl show -P MainPID provisioner-packets.service"
     started.until("sh", "-c", f"pid=$({shown}); [ $pid != {before} ] && [ $pid != 0 ]")
     _until_served(started)
