@@ -40,7 +40,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, etcd: Path) -> Iterator[Lab]:
     role_file.write_text(
         role_file.read_text() + '\npayload:\n  - {path: etcd, dest: /opt/bin/etcd, mode: "0755"}\n'
     )
-    options = ("--machines", "3", "--firmware", "mixed", "--role", "small-cluster", "--keep")
+    options = ("--machines", "3", "--firmware", "mixed", "--role", "small-cluster", "--keep", "--timeout", "2400")
     lab = start(folder / "lab", *options, "--cloud-configs", str(roles), "--payload", str(etcd))
     try:
         yield lab

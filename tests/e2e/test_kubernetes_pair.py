@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.test_rack import Lab, end, start
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(2700)]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,17 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     (folder / "cni/loopback").write_text("#!/bin/sh\n")
     (folder / "cni/loopback").chmod(0o755)
     subprocess.run(["tar", "-czf", payload / "cni-plugins.tgz", "-C", folder / "cni", "loopback"], check=True)
-    options = ("--machines", "2", "--firmware", "mixed", "--role", "control-plane-first,worker", "--keep")
+    options = (
+        "--machines",
+        "2",
+        "--firmware",
+        "mixed",
+        "--role",
+        "control-plane-first,worker",
+        "--keep",
+        "--timeout",
+        "1800",
+    )
     lab = start(folder / "lab", *options, "--payload", str(folder / "payload"))
     try:
         yield lab
@@ -42,7 +52,7 @@ def _told(lab: Lab) -> list[str]:
 
 
 def test_the_pair_runs_its_units_in_order_with_the_right_arguments_and_files(lab: Lab) -> None:
-    machines = lab.result(1500)
+    machines = lab.result(2000)
     assert [(m["role"], m["state"], m.get("error", "")) for m in machines] == [
         ("control-plane-first", "active", ""),
         ("worker", "active", ""),
