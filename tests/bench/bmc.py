@@ -28,7 +28,8 @@ from provisioner.domain.mac import Mac
 from provisioner.lab.virtual_bmc import Nameplate, VirtualBmc
 from provisioner.settings import load
 from provisioner.wiring import House, clock
-from tests.bench.dhcp import CLIENT, ROOT, SERVER, delays, perfdhcp, running, say, wait_until_served
+from tests.bench.dhcp import delays, perfdhcp, say, wait_until_served
+from tests.bench.dhcp_servers import CLIENT, ROOT, SERVER, running
 from tests.netns import sh
 
 FIRST = IPv4Address("10.96.0.1")
