@@ -331,7 +331,7 @@ def test_stopping_lets_a_running_transfer_finish_and_turns_new_ones_away(tree: P
 def test_an_address_that_cannot_be_bound_is_refused_with_the_remedy(tree: Path) -> None:
     with (
         serving(tree) as made,
-        pytest.raises(InvalidValue, match="stop the other TFTP server"),
+        pytest.raises(InvalidValue, match="stop that TFTP server"),
         serving(tree, port=made.port),
     ):
         pass
