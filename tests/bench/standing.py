@@ -14,7 +14,7 @@ class Standing:
     def front(self, key: bytes) -> Front:
         """Reads need no store and no journal; a write would fail loudly."""
         nothing: Any = None
-        return Front(nothing, self, _Nobody(), nothing, key, lambda ip: None)
+        return Front(nothing, self, _Nobody(), nothing, key, lambda ip: None, nothing)
 
 
 class _Nobody:
