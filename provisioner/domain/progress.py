@@ -31,12 +31,14 @@ _NOTHING_RUNS_YET = (Phase.FIRMWARE, Phase.LOADER, Phase.KERNEL)
 
 
 def hangs_in_boot(machine: Machine, now: int) -> bool:
-    """Is it stuck before anything of its install could run? Then switching its power loses nothing.
+    """Is it stuck before anything of its install could run, for twice as long as it takes to be called stuck?
 
-    EDK2 never asks again for a transfer that broke off; it leaves for its next boot entry after some 24 s.
+    Then switching its power loses nothing, and a slow server is not taken for a dead one. EDK2 never asks again for a transfer that broke off; it leaves for its next boot entry after some 24 s.
     """
     install = machine.install
-    return install is not None and install.open and install.phase in _NOTHING_RUNS_YET and stuck(machine, now)
+    if install is None or not install.open or install.phase not in _NOTHING_RUNS_YET:
+        return False
+    return stuck(machine, now) and since_life(machine, now) > 2 * QUIET[install.phase]
 
 
 def moving(machine: Machine) -> bool:

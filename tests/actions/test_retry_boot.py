@@ -43,8 +43,8 @@ def test_a_machine_that_hangs_in_its_boot_is_switched_twice_and_then_left(store:
     now = NOW
     for _ in range(2):
         machine = seen(store, Phase.LOADER, now)
-        assert not tried(store, machine, now + 2 * MINUTE)
-        now += 4 * MINUTE
+        assert not tried(store, machine, now + 5 * MINUTE)
+        now += 7 * MINUTE
         assert tried(store, machine, now)
         assert not tried(store, machine, now + 60 * MINUTE), "one hang is one power cycle"
     assert not tried(store, seen(store, Phase.LOADER, now), now + 60 * MINUTE)
@@ -54,7 +54,7 @@ def test_a_machine_that_hangs_in_its_boot_is_switched_twice_and_then_left(store:
     assert [job.args["machines"] if job else None for job in jobs] == [[str(machine.id)], [str(machine.id)], None]
     assert (
         said[-1]
-        == "nothing from it for 4 min in phase loader; switching its power for another try, 1 more after this one"
+        == "nothing from it for 7 min in phase loader; switching its power for another try, 1 more after this one"
     )
 
 
