@@ -33,7 +33,8 @@ _NOTHING_RUNS_YET = (Phase.FIRMWARE, Phase.LOADER, Phase.KERNEL)
 def hangs_in_boot(machine: Machine, now: int) -> bool:
     """Is it stuck before anything of its install could run, for twice as long as it takes to be called stuck?
 
-    Then switching its power loses nothing, and a slow server is not taken for a dead one. EDK2 never asks again for a transfer that broke off; it leaves for its next boot entry after some 24 s.
+    Then switching its power loses nothing, and a slow server is not taken for a dead one. EDK2 never asks again for
+    a transfer that broke off; it leaves for its next boot entry after some 24 s.
     """
     install = machine.install
     if install is None or not install.open or install.phase not in _NOTHING_RUNS_YET:
