@@ -27,10 +27,11 @@ lint: setup-test ## Style, types, import contract
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-check: lint ## Under a minute: lint and the fast tests
-	@$(PYTEST) -q -n 2 -m "not system and not e2e and not long"
+check: lint ## Lint and the fast tests
+	@$(PYTEST) -q -n 2 -m "not system and not e2e and not thorough and not long"
 
 test: check ## All but the long ones: fast tests, real servers and clients, real firmware
+	@$(PYTEST) -q -n 2 -m "thorough and not system and not e2e and not long"
 	@$(PYTEST) -q -m "(system or e2e) and not long" --durations=15
 
 test-long: setup-test ## The rest: long series, every firmware, kill tests

@@ -25,6 +25,8 @@ from provisioner.boot.quoting import shell_word, yaml_scalar
 from provisioner.domain.errors import Refused
 from tests.cloud_configs.shipped import FOLDER, NAMES, cluster_of, compile_for
 
+pytestmark = pytest.mark.thorough
+
 HARMLESS, LABEL = "harm less", "zo ne"
 HOSTILE = st.text(
     st.one_of(st.sampled_from("\n\r\t\"'\\$`{}[]#&|;:%!*<>- "), st.characters(exclude_categories=["Cs"])),

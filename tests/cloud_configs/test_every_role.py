@@ -10,6 +10,8 @@ import pytest
 from tests.boot.rack import SHIPPED
 from tests.cloud_configs.shipped import FOLDER, NAMES, Written, rendered, scripts, written
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[2]
 CLOUD = [name for name in NAMES if FOLDER.get(name).settings.format == "cloud-config"]
 SYSTEMD = [name for name in NAMES if FOLDER.get(name).settings.format in ("cloud-config", "butane", "ignition")]
