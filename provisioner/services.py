@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import logging
 import os
 import signal
 import socket
@@ -35,6 +34,7 @@ from provisioner.domain.events import Event, Kind
 from provisioner.domain.ports import BmcPort, Observer
 from provisioner.images import server as image_server
 from provisioner.images.traffic import Traffic
+from provisioner.logs import configure_logging
 from provisioner.power_on import rehearsal
 from provisioner.settings import Settings
 from provisioner.sockets import (
@@ -287,29 +287,6 @@ def _bmc_jobs(house: House, pool: BmcPort, stop: threading.Event) -> None:
             log.warning("job left", error=str(refusal))
         if idle:
             stop.wait(0.2)
-
-
-def configure_logging(settings: Settings, service: str) -> None:
-    """structlog to stderr, for people or machines; uvicorn's own lines join it."""
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if settings.log.format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    level = getattr(logging, settings.log.level.upper())
-    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=max(level, logging.WARNING))
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    structlog.contextvars.bind_contextvars(service=service)
 
 
 class _Server(uvicorn.Server):
