@@ -7,6 +7,7 @@ policy alone decides about it.
 from provisioner.actions.arm import arm
 from provisioner.actions.front import Front
 from provisioner.domain.admission import at_its_place
+from provisioner.domain.boot import installs_by_itself
 from provisioner.domain.errors import Refused, StoreUnavailable
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.machine import IPAddress, Machine, State
@@ -41,7 +42,5 @@ def armed_by_power_on(front: Front, machine: Machine, source: IPAddress, now: in
 
 
 def _wanted(front: Front, machine: Machine, source: IPAddress) -> bool:
-    if machine.state is not State.READY or machine.install is not None or machine.slot.armed_itself:
-        return False
-    subnet = front.snapshot.inventory.subnet_of(source)
-    return (subnet is not None and subnet.arm == "on-discovery") or front.compiler.arms_itself(machine.slot.role)
+    role_says = machine.state is State.READY and front.compiler.arms_itself(machine.slot.role)
+    return installs_by_itself(machine, front.snapshot.inventory.subnet_of(source), role_says)

@@ -6,7 +6,7 @@ from typing import Any
 
 from provisioner.boot.grub import config_for
 from provisioner.boot.script import script_for
-from provisioner.domain.boot import Action, by_grub, plan_boot
+from provisioner.domain.boot import Action, by_grub, installs_by_itself, plan_boot
 from provisioner.domain.errors import Refused
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.lifecycle import SILENT
@@ -22,7 +22,8 @@ def simulate(compiler: Compiler, inventory: Inventory, machine: Machine | None, 
     ``machine`` None: a MAC that is in no inventory. ``install`` is what was frozen at arming while that is
     what a boot gets, else what arming would freeze now (``if_armed``), or the reason why it can't.
     """
-    plan = plan_boot(machine, _subnet(machine, inventory), now)
+    subnet = _subnet(machine, inventory)
+    plan = plan_boot(machine, subnet, now)
     result: dict[str, Any] = {
         "ends": _end(plan.action, machine),
         "machine": machine.name if machine else None,
@@ -37,12 +38,28 @@ def simulate(compiler: Compiler, inventory: Inventory, machine: Machine | None, 
     if plan.action is Action.INSTALL and machine and machine.install:
         script = write(plan, machine.install.files.get(part, b""))
         result["install"] = _described(machine.install.files, machine.install.role, machine.install.revision)
-    else:
-        script = write(plan)
-        if machine is not None:
-            result["if_armed"] = _preview(compiler, machine, inventory)
-    result["boot_script"] = script.decode()
+        return result | {"boot_script": script.decode()}
+    result["boot_script"] = write(plan).decode()
+    if machine is not None:
+        result["if_armed"] = preview = _preview(compiler, machine, inventory)
+        if installs_by_itself(machine, subnet, compiler.arms_itself(machine.slot.role)):
+            result |= _first_power_on(preview, part)
     return result
+
+
+def _first_power_on(preview: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """What differs for a machine that is armed by being switched on."""
+    if "refused" in preview:
+        return {"reason": f"should install on its first power-on, but cannot be armed: {preview['refused']}"}
+    texts = {file["name"]: file["text"] for file in preview["files"]}
+    return {
+        "action": Action.INSTALL.value,
+        "reason": "this is its first power-on: it is armed by it, once per slot",
+        "boot_script": texts.get(part, ""),
+        "install": preview,
+        "if_armed": None,
+        "ends": _end_of({name: text.encode() for name, text in texts.items()}, State.ARMED),
+    }
 
 
 def _end(action: Action, machine: Machine | None) -> str:
@@ -51,10 +68,13 @@ def _end(action: Action, machine: Machine | None) -> str:
         return "listed as new, waiting for an operator" if action is Action.DISCOVER else "not listed"
     if action is not Action.INSTALL or machine.install is None:
         return machine.state.value
-    files = machine.install.files
+    return _end_of(machine.install.files, machine.state)
+
+
+def _end_of(files: Mapping[str, bytes], state: State) -> str:
     if _reported(files):
         return State.ACTIVE.value
-    return State.INSTALLED.value if not SILENT.isdisjoint(files) else machine.state.value
+    return State.INSTALLED.value if not SILENT.isdisjoint(files) else state.value
 
 
 def _reported(files: Mapping[str, bytes]) -> bool:

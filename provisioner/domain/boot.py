@@ -60,6 +60,13 @@ def plan_boot(machine: Machine | None, subnet: Subnet | None, now: int) -> BootP
             return BootPlan(Action.DISK, f"{machine.state}: boots its own disk")
 
 
+def installs_by_itself(machine: Machine, subnet: Subnet | None, role_says: bool) -> bool:
+    """Is being switched on enough to install it? Once per slot, and never what was installed before."""
+    if machine.state is not State.READY or machine.install is not None or machine.slot.armed_itself:
+        return False
+    return role_says or (subnet is not None and subnet.arm == "on-discovery")
+
+
 def _plan_unknown(subnet: Subnet | None, *, listed: bool = False) -> BootPlan:
     who = "listed without role or address" if listed else "unknown MAC"
     if subnet is None:

@@ -141,6 +141,18 @@ def test_a_role_is_rendered_for_a_machine_and_nothing_is_stored(run: Run, releas
     assert (ignition.code, "role simple has no part ignition; it has" in ignition.err) == (1, True)
 
 
+def test_simulate_tells_that_the_first_power_on_installs(run: Run, release: Path) -> None:
+    listed(run)
+    assert run("subnet", "set", "10.12.1.0/24", "--arm", "on-discovery").code == 0
+    refused = run("simulate", "node-01", "--json").json
+    assert (refused["action"], "cannot be armed" in refused["reason"]) == ("disk", True)
+    run("image", "import", str(release), "--name", "flatcar")
+    told = run("simulate", "node-01", "--json").json
+    assert (told["state"], told["action"], told["ends"]) == ("ready", "install", "active")
+    assert "@@INSTALL_TOKEN@@" in told["boot_script"]
+    assert run("machine", "show", "node-01", "--json").json["state"] == "ready", "looking arms nothing"
+
+
 def test_arm_disarm_and_simulate_tell_what_a_boot_would_get(run: Run, release: Path) -> None:
     listed(run)
     refused = run("machine", "arm", "node-01")
