@@ -54,7 +54,10 @@ def wire(address: str = "10.98.0.1/24") -> Iterator[Wire]:
     try:
         sh("ip", "netns", "add", made.server)
         sh("ip", "-n", made.server, "link", "set", "lo", "up")
-        sh("ip", "-n", made.server, "link", "add", "br0", "type", "bridge", "stp_state", "0", "forward_delay", "0")
+        # Without an address of its own a bridge takes its lowest port's: each plug could change it, and what the
+        # clients have in their ARP tables would lead nowhere.
+        sh("ip", "-n", made.server, "link", "add", "br0", "address", "02:00:0a:62:00:01", "type", "bridge")
+        sh("ip", "-n", made.server, "link", "set", "br0", "type", "bridge", "stp_state", "0", "forward_delay", "0")
         sh("ip", "-n", made.server, "addr", "add", address, "dev", "br0")
         sh("ip", "-n", made.server, "link", "set", "br0", "up")
         yield made

@@ -38,7 +38,8 @@ except TimeoutError:
 @pytest.fixture(scope="module")
 def on() -> Iterator[Wire]:
     with wire("10.98.0.1/24") as made:
-        sh("ip", "-n", made.server, "link", "add", "br1", "type", "bridge", "stp_state", "0", "forward_delay", "0")
+        sh("ip", "-n", made.server, "link", "add", "br1", "address", "02:00:0a:62:00:02", "type", "bridge")
+        sh("ip", "-n", made.server, "link", "set", "br1", "type", "bridge", "stp_state", "0", "forward_delay", "0")
         sh("ip", "-n", made.server, "addr", "add", "10.99.0.1/24", "dev", "br1")
         sh("ip", "-n", made.server, "link", "set", "br1", "up")
         for name, mac in (("node", MAC), ("stranger", STRANGER), ("quiet", "52:54:00:98:0c:01")):
