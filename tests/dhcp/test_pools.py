@@ -14,8 +14,8 @@ import pytest
 from provisioner.dhcp.packet import decode
 from tests.netns import Wire, sh, wire
 
+from .on_wire import asked, inside, served, udhcpc, until
 from .rack import DISCOVER, IP, MAC, OFFER, SERVER, STRANGER, Asker, pxe
-from .test_server import asked, inside, served, udhcpc, until
 
 pytestmark = [
     pytest.mark.system,

@@ -13,8 +13,8 @@ import pytest
 
 from tests.netns import wire
 
+from .on_wire import served, udhcpc
 from .rack import STRANGER
-from .test_server import served, udhcpc
 
 pytestmark = [
     pytest.mark.system,

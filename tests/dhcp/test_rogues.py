@@ -19,7 +19,7 @@ from provisioner.dhcp.rogues import RogueWatch
 from provisioner.domain.events import Event, Kind
 from tests.netns import wire
 
-from .test_server import ROOT, inside, until
+from .on_wire import ROOT, inside, until
 
 FOREIGN = ("10.98.0.9", "52:54:00:98:0d:01")
 OURS = IPv4Address("10.98.0.1")

@@ -19,9 +19,9 @@ from provisioner.dhcp.server import DhcpServer
 from provisioner.domain.events import Event, Kind
 from tests.netns import wire
 
+from .on_wire import inside, served
 from .rack import DISCOVER, MAC, NOW, RACK, STRANGER, Asker
 from .test_captures import GOLDEN, capture
-from .test_server import inside, served
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and port 67 need root")
 

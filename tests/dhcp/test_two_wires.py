@@ -11,8 +11,8 @@ import pytest
 from provisioner.dhcp.packet import decode
 from tests.netns import Wire, sh, wire
 
+from .on_wire import Running, asked, inside, served, udhcpc
 from .rack import DISCOVER, FAR_MAC, MAC, OFFER, STRANGER, Asker
-from .test_server import Running, asked, inside, served, udhcpc
 
 pytestmark = [
     pytest.mark.system,

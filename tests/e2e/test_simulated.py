@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.dhcp.test_server import CLIENT
+from tests.dhcp.on_wire import CLIENT
 from tests.e2e.appliance import Appliance, is_root, serving
 from tests.e2e.test_clients import LOADERS, release
 from tests.netns import Wire, sh, wire
