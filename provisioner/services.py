@@ -113,7 +113,7 @@ def packets(settings: Settings, stop: threading.Event) -> None:
             range(settings.tftp.first_port, settings.tftp.last_port + 1) if settings.tftp.first_port else range(0)
         )
         limits = Limits(sessions=settings.tftp.max_sessions, ports=ports, single_port=settings.tftp.single_port)
-        virtual = VirtualFiles(feed, clock, neighbour, house.images).content
+        virtual = VirtualFiles(feed, clock, neighbour, house.images, observer.observe).content
         role_options = RoleOptions(house.roles)
         role_options.refresh()
         # Before DHCP, which starts a writing thread: a refusal here must end the process.

@@ -13,9 +13,9 @@ from provisioner.domain.boot import Action, BootPlan, plan_boot
 from provisioner.domain.errors import IllegalTransition, InvalidValue, NotAdmitted, NotFound, StoreUnavailable
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.identity import contradiction
-from provisioner.domain.lifecycle import UNREPORTED, exhausted, overdue, presumed_installed
+from provisioner.domain.lifecycle import UNREPORTED, overdue, presumed_installed, spent
 from provisioner.domain.mac import Mac
-from provisioner.domain.machine import Install, IPAddress, Machine, Phase, State
+from provisioner.domain.machine import Install, IPAddress, Machine, Phase
 from provisioner.domain.tokens import fill, install_token, join_token, machine_token, token_hash
 
 BOOT_SCRIPT = "boot.ipxe"
@@ -67,7 +67,7 @@ def _begin(
         raise InvalidValue("mac", "", "is missing from the query", "ask for /boot.ipxe?mac=52:54:00:12:34:56")
     mac = Mac.parse(query["mac"])
     machine = front.by_mac(mac)
-    if machine is not None and machine.install is not None and _out_of_time(machine, machine.install, now):
+    if machine is not None and machine.install is not None and (overdue(machine, now) or spent(machine)):
         # plan_boot sees the lapse as well: an answer does not hang on its being written.
         with suppress(StoreUnavailable, IllegalTransition):
             machine, _ = front.keep(Happening(What.LAPSE, machine.id, machine.install.id, now))
@@ -203,9 +203,3 @@ def _filled(front: Front, machine: Machine, part: str, server: str) -> bytes:
 def _booted_again(front: Front, machine: Machine, source: IPAddress) -> bool:
     """Is this the boot after an install that nobody reports? Only the machine itself can say so."""
     return presumed_installed(machine) and bool(at_its_place(machine, source, front.neighbour(source)))
-
-
-def _out_of_time(machine: Machine, install: Install, now: int) -> bool:
-    return overdue(machine, now) is not None or (
-        install.open and machine.state is State.INSTALLING and exhausted(install)
-    )

@@ -16,7 +16,7 @@ from provisioner.domain.bmc import BootDevice
 from provisioner.domain.errors import IllegalTransition
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.lifecycle import Report
-from provisioner.domain.machine import Install, Machine, Phase, State
+from provisioner.domain.machine import Install, Machine, Phase
 from provisioner.domain.ports import Transaction
 from provisioner.domain.records import PhaseRecord
 
@@ -150,7 +150,7 @@ def _new_boot(machine: Machine, install: Install, happening: Happening) -> Machi
 def _lapsed(machine: Machine, install: Install, now: int) -> Machine:
     if (late := lifecycle.overdue(machine, now)) is not None:
         return late
-    if install.open and machine.state is State.INSTALLING and lifecycle.exhausted(install):
+    if lifecycle.spent(machine):
         why = f"all {install.max_attempts} attempts were used without a complete report"
         return lifecycle.failed(machine, install.phase, why, now)
     return machine

@@ -132,6 +132,12 @@ def exhausted(install: Install) -> bool:
     return install.attempts >= install.max_attempts
 
 
+def spent(machine: Machine) -> bool:
+    """Installing, all attempts handed out: a boot that asks for anything now is the one after the last of them."""
+    install = machine.install
+    return install is not None and install.open and machine.state is State.INSTALLING and exhausted(install)
+
+
 def presumed_installed(machine: Machine) -> bool:
     """Was everything handed out to an installer that reports nothing? Its next boot is from its disk."""
     install = machine.install

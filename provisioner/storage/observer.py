@@ -9,11 +9,13 @@ from uuid import UUID
 import structlog
 
 from provisioner.actions import newcomers
+from provisioner.actions.happening import Happening, What, carry_out
 from provisioner.domain import lifecycle
+from provisioner.domain.boot import Action
 from provisioner.domain.errors import StoreUnavailable
 from provisioner.domain.events import Event, Kind, Sighting
 from provisioner.domain.mac import Mac
-from provisioner.domain.machine import Phase
+from provisioner.domain.machine import Machine, Phase
 from provisioner.domain.ports import Store, Transaction
 from provisioner.domain.records import PhaseRecord
 from provisioner.storage.store import utc_microseconds
@@ -34,6 +36,7 @@ _LONGEST_PAUSE_SECONDS = 0.5
 """Between two batches the database is left to others for as long as the first took, and no longer than this."""
 
 _RETRY_SECONDS = 0.5
+_BEFORE_KERNEL = frozenset({Phase.FIRMWARE, Phase.LOADER})
 _EARLY_PHASES = frozenset({Phase.FIRMWARE, Phase.LOADER, Phase.KERNEL, Phase.CONFIG})
 
 _Key = tuple[UUID | None, Mac | None, Kind, str]
@@ -210,6 +213,9 @@ def _move(tx: Transaction, event: Event) -> None:
     machine = tx.machines.find(str(event.machine_id))
     if machine is None:
         return
+    if machine.install is not None and _sent_away(machine, event):
+        carry_out(tx, machine, Happening(What.LAPSE, machine.id, machine.install.id, event.at))
+        return
     if port and any(nic.mac == event.mac and nic.switch_port != port for nic in machine.interfaces):
         # Where it is plugged in is knowledge about the machine, not progress: it counts as an edit.
         nics = (replace(nic, switch_port=str(port)) if nic.mac == event.mac else nic for nic in machine.interfaces)
@@ -225,3 +231,15 @@ def _move(tx: Transaction, event: Event) -> None:
             after = lifecycle.observed(after, event.phase, event.at)
     if after != machine:
         tx.machines.put_progress(after)
+
+
+def _sent_away(machine: Machine, event: Event) -> bool:
+    """Was the boot after the last attempt led elsewhere by a service that has no database to say so in?
+
+    GRUB's and PXELINUX's configs are TFTP's; over HTTP ``deliver`` does the same at the boot script. A datagram
+    with a forged source must not fail an install that runs: the boot was seen on the wire before (DHCP, which
+    brings the phase back). Without our DHCP the install's deadline ends it.
+    """
+    gets, install = event.data.get("gets"), machine.install
+    led_elsewhere = event.kind is Kind.SCRIPT_SERVED and gets not in (None, Action.INSTALL)
+    return led_elsewhere and install is not None and install.phase in _BEFORE_KERNEL and lifecycle.spent(machine)

@@ -18,9 +18,9 @@ from provisioner.boot.quoting import screen_text
 from provisioner.domain.admission import at_its_place
 from provisioner.domain.boot import Action, BootPlan, plan_boot
 from provisioner.domain.errors import InvalidValue, NotFound
-from provisioner.domain.inventory import Inventory
+from provisioner.domain.events import Event, Kind
 from provisioner.domain.mac import Mac
-from provisioner.domain.machine import IPAddress, Machine
+from provisioner.domain.machine import IPAddress, Machine, Phase
 from provisioner.domain.ports import SnapshotSource
 from provisioner.domain.tokens import fill
 from provisioner.images.beneath import Missing, Opened
@@ -42,12 +42,15 @@ class VirtualFiles:
         clock: Callable[[], int],
         neighbour: Callable[[IPAddress], Mac | None] = lambda _: None,
         images: ImageStore | None = None,
+        observe: Callable[[Event], None] = lambda _: None,
     ) -> None:
-        """``clock``: UTC microseconds. ``neighbour``: the MAC that the wire shows for an address, if any."""
+        """``clock``: UTC microseconds. ``neighbour``: the MAC that the wire shows for an address, if any.
+        ``observe`` is told what a machine's loader was led to, and why."""
         self._snapshot = snapshot
         self._clock = clock
         self._neighbour = neighbour
         self._images = images
+        self._observe = observe
 
     def content(self, name: str, client: IPAddress, server: IPAddress) -> bytes | str | Opened | None:
         """The bytes of a file, or the file; or another name to serve instead (text); or None.
@@ -61,7 +64,7 @@ class VirtualFiles:
             return _ipxe(machine.boot_mac if machine else None, server)
         folder, _, file = path.partition("/")
         if folder == "pxelinux.cfg":
-            return self._planned(_pxelinux, file, inventory, server)
+            return self._planned(_pxelinux, file, client, server)
         if folder == "grub":
             return self._grub(file, client, server)
         if folder == "images" and self._images is not None:
@@ -75,16 +78,21 @@ class VirtualFiles:
         self,
         write: Callable[[Machine | None, BootPlan, Mac, IPAddress], bytes],
         suffix: str,
-        inventory: Inventory,
+        client: IPAddress,
         server: IPAddress,
     ) -> bytes | None:
         """None also for a machine that is not served: the loader goes on to its next name and then gives up."""
         mac = _hardware(suffix)
         if mac is None:
             return None
+        inventory = self._snapshot.inventory
         machine = inventory.by_mac(mac)
         plan = plan_boot(machine, inventory.subnet_of(server), self._clock())
-        return None if plan.action in _NOTHING else write(machine, plan, mac, server)
+        if plan.action in _NOTHING:
+            return None
+        if plan.action in _OWN_DISK:  # everything else is decided anew, and told, at the boot script
+            self._tell("PXELINUX", machine, plan, client)
+        return write(machine, plan, mac, server)
 
     def _grub(self, file: str, client: IPAddress, server: IPAddress) -> bytes | None:
         """GRUB without a config waits at its prompt for a person: it always gets one."""
@@ -107,7 +115,24 @@ class VirtualFiles:
                 plan = BootPlan(
                     Action.EXPLAIN, "what it was armed with is nothing that GRUB could start; arm it again"
                 )
+        self._tell("GRUB", machine, plan, client)
         return fill(config_for(plan, install), install_token="", machine_token="", server=str(server))
+
+    def _tell(self, loader: str, machine: Machine | None, plan: BootPlan, client: IPAddress) -> None:
+        # Anybody can ask by TFTP for a listed MAC: only at its own address does a machine speak for itself.
+        if machine is None or not at_its_place(machine, client, self._neighbour(client)):
+            return
+        self._observe(
+            Event(
+                Kind.SCRIPT_SERVED,
+                f"asked for its {loader} config; gets {plan.action} because {plan.reason}",
+                self._clock(),
+                machine_id=machine.id,
+                phase=Phase.LOADER,
+                actor="tftp",
+                data={"source": str(client), "gets": str(plan.action)},
+            )
+        )
 
 
 def _image(images: ImageStore, path: str) -> Opened:

@@ -232,3 +232,34 @@ def test_where_a_relay_says_a_machine_is_plugged_in_is_kept_with_its_nic(
     assert [nic.switch_port for nic in after.interfaces if nic.mac == port.mac] == ["sw3 ge-0/0/17"]
     # It was edited once: being told the same again is no change.
     assert after.version == node.version + 1
+
+
+@pytest.mark.parametrize(
+    ("gets", "phase", "state"),
+    [
+        ("disk", Phase.LOADER, State.FAILED),
+        ("rescue", Phase.FIRMWARE, State.FAILED),
+        ("install", Phase.LOADER, State.INSTALLING),
+        # No boot was seen: anybody can write a source address into a datagram.
+        ("disk", Phase.IMAGE, State.INSTALLING),
+    ],
+)
+def test_a_boot_that_tftp_led_away_after_the_last_attempt_ends_the_install(
+    store: SqlStore, writers: Writers, gets: str, phase: Phase, state: State
+) -> None:
+    used = install(attempts=3, max_attempts=3, phase=phase, phase_at=NOW)
+    with store.transaction("test") as tx:
+        put = tx.machines.put(machine(state=State.INSTALLING, install=used))
+    writer = writers(store, "packets")
+    asked = Event(
+        Kind.SCRIPT_SERVED, "asked for its GRUB config", NOW + 9, put.id, phase=Phase.LOADER, data={"gets": gets}
+    )
+    writer.observe(asked)
+    assert writer.flush()
+    with store.reading() as tx:
+        found = tx.machines.get("node-01")
+    assert found.state is state
+    if state is State.FAILED:
+        why = "all 3 attempts were used without a complete report"
+        assert (found.state_reason, found.install.outcome) == (f"in phase {phase}: {why}", "failed")
+        assert events(store)[-1].message == f"installing → failed: in phase {phase}: {why}"

@@ -7,9 +7,10 @@ from uuid import uuid4
 
 import pytest
 
+from provisioner.domain.events import Event
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.mac import Mac
-from provisioner.domain.machine import IPAddress, Machine, State
+from provisioner.domain.machine import IPAddress, Machine, Phase, State
 from provisioner.domain.subnet import UnknownPolicy
 from provisioner.images.store import ImageStore
 from provisioner.tftp.virtual import VirtualFiles
@@ -202,3 +203,22 @@ def test_two_macs_are_told_apart() -> None:
     made = files(ACTIVE, other)
     assert "LOCALBOOT" in read(f"pxelinux.cfg/01-{MAC}", made)
     assert "# other:" in read(f"pxelinux.cfg/01-{mac.hexhyp}", made)
+
+
+USED_UP = replace(LISTED, state=State.INSTALLING, install=install(attempts=3, max_attempts=3, deadline=NOW + 10**9))
+
+
+@pytest.mark.parametrize("name", ["/grub/grub.cfg", f"pxelinux.cfg/01-{MAC}"])
+def test_a_machine_is_told_of_on_its_timeline_where_tftp_leads_it_and_why(name: str) -> None:
+    assert LISTED.ip is not None
+    told: list[Event] = []
+    known = FixedSnapshot(Inventory.build([USED_UP], [subnet()]))
+    made = VirtualFiles(known, lambda: NOW, lambda _: LISTED.macs[0], observe=told.append)
+    made.content(name, LISTED.ip, SERVER)
+    (event,) = told
+    assert "config; gets disk because all 3 attempts were used without a complete report" in event.message
+    assert (event.machine_id, event.phase, event.data["gets"]) == (LISTED.id, Phase.LOADER, "disk")
+    # Whoever asks in its name from elsewhere says nothing of it.
+    made.content(f"grub/grub.cfg-01-{MAC}", STRANGER, SERVER)
+    made.content(f"pxelinux.cfg/01-{MAC}", STRANGER, SERVER)
+    assert told == [event]
