@@ -220,3 +220,36 @@ def test_mistakes_get_one_sentence_that_helps(
     assert done.returncode == code
     assert sentence in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+def test_when_grub_starts_the_disk_after_the_last_attempt_the_install_has_failed(
+    rack: tuple[Wire, Appliance], tmp_path: Path
+) -> None:
+    made, appliance = rack
+    mac, ip = "52:54:00:12:34:0a", "10.98.0.20"
+    appliance.run("image", "import", str(release(tmp_path)), "--name", "flatcar", check=False)
+    listed = ["--name", "node-10", "--mac", mac, "--ip", ip, "--role", "simple", "--labels", "loader=shimx64.efi"]
+    appliance.run("machine", "add", *listed)
+    appliance.run("machine", "arm", "node-10")
+    itself = client(made, "node-10", mac, f"{ip}/24")
+    first = f"http://10.98.0.1/boot/pxe.yml?mac={mac}&arch=uefi-x64"
+    for _ in range(3):
+        config = wait_for(
+            "pxe.yml", lambda: "/b/" in (text := inside(itself, "curl", "-sS", first).stdout) and text
+        )
+        token = config.partition("/b/")[2].partition("/")[0]
+        assert inside(itself, "curl", "-sSf", f"http://10.98.0.1/b/{token}/install.sh").stdout.startswith("#!")
+    assert appliance.ask("machine", "show", "node-10")["state"] == "installing"
+
+    # The fourth boot, whose install would be the fourth: firmware asks for an address, GRUB for its config.
+    firmware = ["-V", "PXEClient:Arch:00007:UNDI:003016", "-x", "0x5d:0007", "-O", "66", "-O", "67"]
+    inside(itself, "udhcpc", "-i", "eth0", "-n", "-q", "-t", "5", "-T", "1", "-s", "/bin/true", *firmware)
+    wait_for("firmware on the wire", lambda: appliance.ask("machine", "show", "node-10")["phase"] == "firmware")
+    done = inside(itself, "atftp", "--get", "-r", "/grub/grub.cfg", "-l", str(tmp_path / "grub.cfg"), "10.98.0.1")
+    assert "chainloader" in (tmp_path / "grub.cfg").read_text(), done.stderr
+    shown = wait_for(
+        "the end",
+        lambda: (m := appliance.ask("machine", "show", "node-10"))["state"] == "failed" and m,
+    )
+    assert shown["reason"].endswith("all 3 attempts were used without a complete report")
+    assert any("GRUB config; gets disk because all 3 attempts" in said for said in appliance.messages("node-10"))
