@@ -194,6 +194,7 @@ def web(settings: Settings, stop: threading.Event) -> None:
             power_on=rehearsal(house),
             role_images=house.role_images,
             roles=house.role_names,
+            payload=lambda: house.payload.manifest().keys(),
             packets_metrics=metrics,
             checkup=checkup,
             arm_hours=settings.arm_hours,

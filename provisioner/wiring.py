@@ -177,9 +177,9 @@ class House:
         self._pools.append(pool)
         return pool
 
-    def console(self, bmc: Bmc, login: Login) -> int:
-        """The BMC's serial console on this process's terminal; the exit code."""
-        return terminal.attached(bmc, login)
+    def console(self, bmc: Bmc, login: Login, port: int | None = None) -> int:
+        """The BMC's serial console on this process's terminal; the exit code. ``port``: see ``terminal``."""
+        return terminal.attached(bmc, login, port)
 
     def finish(self, job: Job, progress: Callable[[Job], None] = lambda _: None) -> Job:
         """Carry a job out here that nobody has, or wait for the service that took it first.

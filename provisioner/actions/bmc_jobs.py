@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Any
 
-from provisioner.actions import logins, reconcile, scan
+from provisioner.actions import boot_from, health, logins, reconcile, scan
 from provisioner.actions.harvest import merge, merge_chassis
 from provisioner.actions.logins import Chosen
 from provisioner.domain.bmc import Bmc, BootDevice, Chassis, Identity, Login, Power
@@ -22,7 +22,7 @@ from provisioner.domain.machine import Machine
 from provisioner.domain.ports import BmcPort, Store, Transaction
 from provisioner.domain.records import Job
 
-KINDS = ("power", "install", "boot-device", "harvest", "scan")
+KINDS = ("power", "install", "boot-device", "media", "harvest", "condition", "scan")
 LEASE = 120 * SECOND
 _RENEWED_AFTER = 20 * SECOND
 """A lease outlives operations that take longer than it."""
@@ -75,7 +75,16 @@ class _Asked:
     chosen: Chosen
 
 
-_Told = tuple[str | Identity | Chassis, Chosen] | Refused
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """A sentence, and what was read in figures."""
+
+    said: str
+    told: Mapping[str, Any]
+
+
+_Answer = str | Identity | Chassis | _Looked
+_Told = tuple[_Answer, Chosen] | Refused
 """What came of a target, before it is written down."""
 
 
@@ -161,7 +170,7 @@ class _Running:
         """A target with its login; or its result, if it cannot even be asked."""
         name, machine = target, None
         try:
-            if self._job.kind == "harvest":
+            if self._job.kind in ("harvest", "condition"):
                 bmc = tx.bmcs.get(target)
                 name = bmc.address
             else:
@@ -176,9 +185,11 @@ class _Running:
         """In a thread: the BMC's answer."""
         job, bmc, port = self._job, asked.bmc, self._port
 
-        def call(login: Login) -> str | Identity | Chassis:
+        def call(login: Login) -> _Answer:
             if asked.machine is not None:
                 return _operate(port, job, asked.machine, bmc, login)
+            if job.kind == "condition":
+                return _Looked(*health.look(port, job, bmc, login))
             return port.chassis(bmc, login) if bmc.protocol == "cmm" else port.identify(bmc, login)
 
         try:
@@ -202,7 +213,7 @@ class _Running:
                 results[asked.target] = self._noted(tx, asked.name, asked.machine, refusal)
         return results
 
-    def _merged(self, tx: Transaction, asked: _Asked, told: str | Identity | Chassis) -> dict[str, Any]:
+    def _merged(self, tx: Transaction, asked: _Asked, told: _Answer) -> dict[str, Any]:
         now = self._clock()
         if isinstance(told, Chassis):
             sentences = merge_chassis(tx, asked.bmc, told, now)
@@ -210,6 +221,10 @@ class _Running:
         if isinstance(told, Identity):
             machine, said = merge(tx, asked.bmc, told, now)
             return {"ok": bool(told.macs), "name": machine.name if machine else asked.name, "said": said}
+        if isinstance(told, _Looked) and asked.machine is None:
+            return {"ok": True, "name": asked.name, "said": told.said, **told.told}
+        if isinstance(told, _Looked):
+            return {**self._noted(tx, asked.name, asked.machine, told.said), **told.told}
         return self._noted(tx, asked.name, asked.machine, told)
 
     def _noted(self, tx: Transaction, name: str, machine: Machine | None, said: str | Refused) -> dict[str, Any]:
@@ -254,14 +269,13 @@ def _begun(name: str) -> dict[str, Any]:
     return {"ok": False, "name": name, "said": said}
 
 
-def _operate(port: BmcPort, job: Job, machine: Machine, bmc: Bmc, login: Login) -> str:
-    uefi = machine.firmware.startswith("uefi")
+def _operate(port: BmcPort, job: Job, machine: Machine, bmc: Bmc, login: Login) -> str | _Looked:
     if job.kind == "boot-device":
-        device = BootDevice(job.args["device"])
-        port.set_boot_device(bmc, login, device, persistent=device is BootDevice.DISK, uefi=uefi)
-        return f"BMC {bmc.address}: boot device set to {device}"
+        return boot_from.set_device(port, job, machine, bmc, login)
+    if job.kind == "media":
+        return _Looked(*boot_from.change_media(port, job, machine, bmc, login))
     if job.kind == "install":
-        port.set_boot_device(bmc, login, BootDevice.NETWORK, uefi=uefi)
+        port.set_boot_device(bmc, login, BootDevice.NETWORK, uefi=machine.firmware.startswith("uefi"))
         was = port.power(bmc, login, Power.STATUS)
         port.power(bmc, login, Power.ON if was is Power.OFF else Power.CYCLE)
         return f"BMC {bmc.address}: next boot from the network, power {'on' if was is Power.OFF else 'cycled'}"

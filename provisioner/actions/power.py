@@ -37,7 +37,7 @@ def enqueue(
     if wave < 0 or not 0 <= every <= _LONGEST_PAUSE:
         raise InvalidValue("wave", f"{wave} every {every:g} s", "makes no waves", "write --wave 20 --every 5s")
     with store.transaction(actor) as tx:
-        machines = {machine.id: machine for machine in (_with_bmc(tx, ref) for ref in refs)}
+        machines = {machine.id: machine for machine in (with_bmc(tx, ref) for ref in refs)}
         if rack:
             listed = [m for m in tx.machines.list() if m.slot.rack == rack and m.state is not State.RETIRED]
             machines |= {machine.id: machine for machine in listed if machine.bmc_id is not None}
@@ -48,7 +48,7 @@ def enqueue(
             )
         ids = [str(machine_id) for machine_id in machines]
         args = {"machines": ids, "operation": operation, "wave": wave, "every": every}
-        return _queue(tx, "power", args, len(ids), now)
+        return queued(tx, "power", args, len(ids), now)
 
 
 def enqueue_install(
@@ -64,7 +64,7 @@ def enqueue_install(
 ) -> Job:
     """Arm each machine, then power-cycle it to the network. Nothing is powered unless all could be armed."""
     with store.transaction(actor) as tx:
-        machines = [_with_bmc(tx, ref) for ref in refs]
+        machines = [with_bmc(tx, ref) for ref in refs]
     for machine in machines:
         arming.arm(
             store,
@@ -79,19 +79,19 @@ def enqueue_install(
         )
     with store.transaction(actor) as tx:
         ids = [str(machine.id) for machine in machines]
-        return _queue(tx, "install", {"machines": ids}, len(ids), now)
+        return queued(tx, "install", {"machines": ids}, len(ids), now)
 
 
 def enqueue_power_cycle(tx: Transaction, machine: Machine, now: int) -> Job:
     """Within a transaction: once more to the network, for a machine that hangs in its boot."""
-    return _queue(tx, "install", {"machines": [str(machine.id)]}, 1, now)
+    return queued(tx, "install", {"machines": [str(machine.id)]}, 1, now)
 
 
 def enqueue_boot_device(tx: Transaction, machine: Machine, device: BootDevice, now: int) -> Job | None:
     """Within a transaction: have the BMC set the boot device; None for a machine without a BMC."""
     if machine.bmc_id is None:
         return None
-    return _queue(tx, "boot-device", {"machines": [str(machine.id)], "device": device.value}, 1, now)
+    return queued(tx, "boot-device", {"machines": [str(machine.id)], "device": device.value}, 1, now)
 
 
 def enqueue_harvest(store: Store, addresses: Iterable[str] | None = None, *, actor: str, now: int) -> Job:
@@ -100,10 +100,11 @@ def enqueue_harvest(store: Store, addresses: Iterable[str] | None = None, *, act
         bmcs = tx.bmcs.list() if addresses is None else [tx.bmcs.get(address) for address in addresses]
         if not bmcs:
             raise Refused("no BMC is listed", "`provisioner bmc add ADDRESS --user U --password-stdin` first")
-        return _queue(tx, "harvest", {"bmcs": [str(bmc.id) for bmc in bmcs]}, len(bmcs), now)
+        return queued(tx, "harvest", {"bmcs": [str(bmc.id) for bmc in bmcs]}, len(bmcs), now)
 
 
-def _with_bmc(tx: Transaction, ref: str) -> Machine:
+def with_bmc(tx: Transaction, ref: str) -> Machine:
+    """Raises NotFound, Refused."""
     machine = tx.machines.get(ref)
     if machine.bmc_id is None:
         raise Refused(
@@ -112,5 +113,6 @@ def _with_bmc(tx: Transaction, ref: str) -> Machine:
     return machine
 
 
-def _queue(tx: Transaction, kind: str, args: dict[str, Any], total: int, now: int) -> Job:
+def queued(tx: Transaction, kind: str, args: dict[str, Any], total: int, now: int) -> Job:
+    """Within a transaction: a job that the bmc service, or who asked, carries out."""
     return tx.jobs.put(Job(uuid4(), kind, args, tx.actor, now, total=total))

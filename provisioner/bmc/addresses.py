@@ -6,7 +6,7 @@ Checked when a BMC is added and again before every call, because what is "own" c
 import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from provisioner.domain.errors import InvalidValue
+from provisioner.domain.errors import BmcError, InvalidValue
 
 _REMEDY = "give the address of the BMC's own network port, like 10.12.0.17"
 
@@ -43,6 +43,18 @@ def check_bmc_address(
     if _is_own(address):
         raise InvalidValue(field, text, "is an address of the appliance itself", _REMEDY)
     return address
+
+
+def ours_towards(address: str) -> str:
+    """The address of ours that a BMC sees us at, in brackets if it is IPv6. Raises BmcError without a route."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))  # sends nothing: the kernel chooses the route
+            ours = str(probe.getsockname()[0])
+    except OSError as error:
+        raise BmcError("unreachable", f"BMC {address}: {error.strerror}", "check address and routing") from None
+    return f"[{ours}]" if family == socket.AF_INET6 else ours
 
 
 def _is_own(address: IPv4Address | IPv6Address) -> bool:

@@ -5,6 +5,7 @@ Written from what Yoo-Installer read (``GET /cgi/ipmi.cgi?GET_NODE_MB_INFO.XML=(
 that answers with a session cookie.
 """
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,10 +15,11 @@ from xml.etree import ElementTree
 from provisioner.bmc import https
 from provisioner.bmc.https import Door
 from provisioner.bmc.session import Target
-from provisioner.domain.bmc import Blade, BootDevice, Chassis, Condition, Identity, Power
+from provisioner.domain.bmc import Blade, BootDevice, Chassis, Condition, Drive, Identity, Power, Presence
 from provisioner.domain.errors import BmcError, InvalidValue
 from provisioner.domain.mac import Mac
 
+_CHASSIS = re.compile(rb"MicroBlade|SuperBlade|Chassis Manage|\bCMM\b", re.IGNORECASE)
 PLACES = range(30)
 """N of the query: 28 blades and the two that double-width ones hide."""
 
@@ -48,6 +50,21 @@ def opened(target: Target) -> Iterator["Cmm"]:
                 door.ask("GET", "/cgi/logout.cgi")
 
 
+def recognised(target: Target) -> Presence | None:
+    """A chassis manager by its login page; None: none that is known.
+
+    Supermicro's servers have the same form: the page must say, too, that it is a chassis'.
+    """
+    with https.opened(target) as door:
+        try:
+            page = door.ask("GET", "/")
+        except BmcError:
+            return None
+        if not page.is_success or b"/cgi/login.cgi" not in page.content or not _CHASSIS.search(page.content):
+            return None
+        return Presence(target.address, ("cmm",), "Supermicro", "blade chassis", door.certificate)
+
+
 class Cmm:
     """Implements ``session.Session`` for a chassis: it has blades, no power of its own."""
 
@@ -65,6 +82,9 @@ class Cmm:
 
     def condition(self) -> Condition:
         raise self._no_server("how it is")
+
+    def drives(self, image: str | None) -> list[Drive]:
+        raise self._no_server("virtual media")
 
     def chassis(self) -> Chassis:
         """All blades that are there, in the order of their places (from 1)."""

@@ -8,7 +8,7 @@ import hashlib
 import json
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -137,6 +137,13 @@ def opened(target: Target) -> Iterator[Door]:
         headers={"Accept": "application/json, text/xml;q=0.9, */*;q=0.1", "User-Agent": "provisioner"},
     ) as client:
         yield Door(target, client, context)
+
+
+def path_of(location: str) -> str:
+    """The path of a Location header, which may be a whole URL; empty if there is none."""
+    with suppress(httpx.InvalidURL):
+        return httpx.URL(location).path if location else ""
+    return ""
 
 
 def _undecoded(headers: httpx.Headers) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ from provisioner.bmc import oem, rmcp
 from provisioner.bmc.fru import custom_fields, first, host_macs
 from provisioner.bmc.guid import system_uuid
 from provisioner.bmc.session import Target
-from provisioner.domain.bmc import BootDevice, Chassis, Condition, Health, Identity, Power, Reading
+from provisioner.domain.bmc import BootDevice, Chassis, Condition, Drive, Health, Identity, Power, Reading
 from provisioner.domain.errors import BmcError, InvalidValue
 from provisioner.domain.mac import Mac
 
@@ -39,7 +39,13 @@ _POLL = 0.5
 """Seconds between looks at the power state: slower than any BMC's firmware, faster than a person."""
 _CONTROL = {Power.OFF: 0, Power.ON: 1, Power.RESET: 3}
 """Chassis Control (§28.3)."""
-_BOOT_SELECTOR = {BootDevice.DEFAULT: 0b0000, BootDevice.NETWORK: 0b0001, BootDevice.DISK: 0b0010}
+_BOOT_SELECTOR = {
+    BootDevice.DEFAULT: 0b0000,
+    BootDevice.NETWORK: 0b0001,
+    BootDevice.DISK: 0b0010,
+    BootDevice.CD: 0b0101,
+    BootDevice.SETUP: 0b0110,
+}
 """Boot flags, data 2 (table 28-14)."""
 
 
@@ -81,6 +87,14 @@ class Ipmi:
 
     def condition(self) -> Condition:
         return condition(self._command)
+
+    def drives(self, image: str | None) -> list[Drive]:
+        raise BmcError(
+            "unsupported",
+            f"BMC {self._address} speaks IPMI, which has no virtual media",
+            f"if it speaks Redfish, too: `provisioner bmc add {self._address} --protocol redfish`; else boot from "
+            "the network",
+        )
 
     def chassis(self) -> Chassis:
         raise BmcError(

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from provisioner.bmc import scan
-from provisioner.bmc.addresses import check_bmc_address
+from provisioner.bmc.addresses import check_bmc_address, ours_towards
 from provisioner.bmc.turns import Turns
 from provisioner.domain.bmc import (
     Blade,
@@ -23,6 +23,7 @@ from provisioner.domain.bmc import (
     BootDevice,
     Chassis,
     Condition,
+    Drive,
     Health,
     Identity,
     Login,
@@ -39,11 +40,14 @@ _SECONDS = {
     "chassis": 60.0,
     "condition": 60.0,
     "boot-device": 15.0,
+    "drives": 90.0,
     "power": 60.0,
 }
 """Deadline of each operation, login included. Big servers take half a minute to power off
-(metal3-io/ironic-image#143);
-a Redfish identity is some thirty requests to a processor of a few hundred MHz."""
+(metal3-io/ironic-image#143); a Redfish identity is some thirty requests to a processor of a few hundred MHz; a BMC
+looks at an image before it says that it is inserted."""
+SERVER = "@@SERVER@@"
+"""In an image's URL: the appliance, as the BMC reaches it."""
 _STATUS_SECONDS = 15.0
 _GRACE = 3.0
 """The worker ends an overdue job itself; if it has not by then, it is killed and replaced."""
@@ -181,6 +185,12 @@ class WorkerPool:
     ) -> None:
         args = {"device": device.value, "persistent": persistent, "uefi": uefi}
         self._call(bmc, login, "boot-device", args, _SECONDS["boot-device"])
+
+    def drives(self, bmc: Bmc, login: Login, image: str | None = None) -> Sequence[Drive]:
+        if image and SERVER in image:
+            image = image.replace(SERVER, ours_towards(bmc.address))
+        told = self._call(bmc, login, "drives", {"image": image}, _SECONDS["drives"])
+        return [Drive(each["name"], tuple(each["kinds"]), each["image"]) for each in told["drives"]]
 
     def scan(self, addresses: Sequence[str]) -> Sweep:
         """Asked from this process: there is no login in it that could hang or leak, and no pyghmi."""

@@ -1,4 +1,4 @@
-"""Redfish (DMTF DSP0266) over pinned HTTPS: identity, power, one-time boot.
+"""Redfish (DMTF DSP0266) over pinned HTTPS: identity, power, boot device, sensors, virtual media.
 
 A session where the BMC has them (closed afterwards, BMCs have a handful), else HTTP basic authentication.
 """
@@ -12,11 +12,11 @@ from uuid import UUID
 
 import httpx
 
-from provisioner.bmc import fru, https, redfish_sensors
+from provisioner.bmc import fru, https, redfish_media, redfish_sensors
 from provisioner.bmc.https import Door
 from provisioner.bmc.redfish_macs import host_macs, link, managers_macs, members
 from provisioner.bmc.session import Target
-from provisioner.domain.bmc import BootDevice, Chassis, Condition, Identity, Power
+from provisioner.domain.bmc import BootDevice, Chassis, Condition, Drive, Identity, Power, Presence
 from provisioner.domain.errors import BmcError
 
 ROOT = "/redfish/v1/"
@@ -30,8 +30,16 @@ _RESETS = {
     Power.RESET: ("ForceRestart", "GracefulRestart"),
 }
 """ResetType values, the preferred first (DSP2046, Resource.ResetType)."""
-_TARGETS = {BootDevice.NETWORK: ("Pxe", "UefiHttp"), BootDevice.DISK: ("Hdd",), BootDevice.DEFAULT: ("None",)}
+_TARGETS = {
+    BootDevice.NETWORK: ("Pxe", "UefiHttp"),
+    BootDevice.DISK: ("Hdd",),
+    BootDevice.CD: ("Cd",),
+    BootDevice.SETUP: ("BiosSetup",),
+    BootDevice.DEFAULT: ("None",),
+}
 """BootSourceOverrideTarget values, the preferred first."""
+_USB_CD = "UsbCd"
+"""What Supermicro's boards call the virtual drive; they offer Cd, too, and do not boot from it (sushy knows it)."""
 
 
 @contextmanager
@@ -52,14 +60,22 @@ def opened(target: Target) -> Iterator["Redfish"]:
                     door.json("DELETE", ours)
 
 
-def service_root(target: Target) -> tuple[Mapping[str, Any], str] | None:
-    """The service root, which needs no login (DSP0266 §6.2), and the certificate shown; None: no Redfish there."""
+def recognised(target: Target) -> Presence | None:
+    """What the service root tells, which needs no login (DSP0266 §6.2); None: no Redfish there.
+
+    The vendor is ``Vendor`` since version 1.5, else the Oem's key.
+    """
     with https.opened(target) as door:
         try:
             root = _document(door, door.json("GET", ROOT), ROOT)
         except BmcError:
             return None
-        return (root, door.certificate) if "RedfishVersion" in root else None
+        if "RedfishVersion" not in root:
+            return None
+        oem = root.get("Oem")
+        named = next(iter(oem), "") if isinstance(oem, Mapping) else ""
+        vendor, model = fru.text(root.get("Vendor")) or fru.text(named), fru.text(root.get("Product"))
+        return Presence(target.address, ("redfish",), vendor, model, door.certificate)
 
 
 def _login(door: Door, root: Mapping[str, Any]) -> str:
@@ -87,7 +103,7 @@ def _login(door: Door, root: Mapping[str, Any]) -> str:
     token = answer.headers.get("x-auth-token", "")
     if answer.is_success and token:
         door.headers["X-Auth-Token"] = token
-        return _path_of(answer.headers.get("location", ""))
+        return https.path_of(answer.headers.get("location", ""))
     if answer.status_code not in (404, 405, 501):
         _document(door, answer, path)
     return _basic(door)
@@ -97,13 +113,6 @@ def _basic(door: Door) -> str:
     """Log in with each request from now on."""
     word = base64.b64encode(f"{door.target.user}:{door.target.password}".encode()).decode()
     door.headers["Authorization"] = f"Basic {word}"
-    return ""
-
-
-def _path_of(location: str) -> str:
-    """The path of a Location header, which may be a whole URL."""
-    with suppress(httpx.InvalidURL):
-        return httpx.URL(location).path if location else ""
     return ""
 
 
@@ -186,7 +195,10 @@ class Redfish:
         boot = system.get("Boot")
         boot = boot if isinstance(boot, Mapping) else {}
         allowed = boot.get("BootSourceOverrideTarget@Redfish.AllowableValues")
-        wanted = _chosen(_TARGETS[device], allowed, f"BMC {self._door.target.address} cannot boot from {device}")
+        targets = _TARGETS[device]
+        if device is BootDevice.CD and isinstance(allowed, list) and _USB_CD in allowed:
+            targets = (_USB_CD,)
+        wanted = _chosen(targets, allowed, f"BMC {self._door.target.address} cannot boot from {device}")
         enabled = "Disabled" if device is BootDevice.DEFAULT else "Continuous" if persistent else "Once"
         override = {"BootSourceOverrideTarget": wanted, "BootSourceOverrideEnabled": enabled}
         mode = {"BootSourceOverrideMode": "UEFI" if uefi else "Legacy"}
@@ -204,6 +216,11 @@ class Redfish:
         _, system = self._system()
         health, readings = redfish_sensors.condition(system, self._fetch)
         return Condition(health, tuple(readings), tuple(self._notes))
+
+    def drives(self, image: str | None) -> list[Drive]:
+        _, system = self._system()
+        media = redfish_media.Media(self._door, self._get_if_there, self._done, self._sleep)
+        return media.drives(self._root, system, image)
 
     def chassis(self) -> Chassis:
         raise BmcError("unsupported", "a Redfish BMC is one server's", "list a chassis manager as protocol cmm")

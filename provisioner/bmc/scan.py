@@ -1,4 +1,4 @@
-"""Who answers in a range of addresses: RMCP over UDP 623 and Redfish's service root over HTTPS, no login.
+"""Who answers in a range of addresses: RMCP over UDP 623, and over HTTPS whom a recogniser knows; no login.
 
 The rate is bounded for our own sake: each silent address on our wire stands in the kernel's neighbour table for
 about three seconds, and the table holds 1,024 by default; a faster scan would push machines out of it.
@@ -6,13 +6,13 @@ about three seconds, and the table holds 1,024 by default; a faster scan would p
 
 import asyncio
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from dataclasses import replace
 
-from provisioner.bmc import redfish, rmcp
-from provisioner.bmc.fru import text
+from provisioner.bmc import rmcp
+from provisioner.bmc.recognisers import RECOGNISERS
 from provisioner.bmc.session import Target
 from provisioner.domain.bmc import Presence
 
@@ -23,25 +23,30 @@ _ANSWER_WAIT = 1.5
 """Seconds for the last answers after each round; the second round is for BMCs that missed the first."""
 _CONNECT_WAIT = 3.0
 """Seconds: time for one repeated SYN."""
-_ROOTS_AT_ONCE = 16
+_ASKED_AT_ONCE = 16
 
 
 def sweep(addresses: Sequence[str]) -> list[Presence]:
     """Those who answer, in the order of ``addresses``, which are IP literals and checked. Blocks."""
-    vendors, roots = asyncio.run(_both(addresses))
+    vendors, known = asyncio.run(_both(addresses))
     found = []
     for address in addresses:
-        protocols = tuple(name for name, told in (("ipmi", vendors), ("redfish", roots)) if address in told)
-        if protocols:
-            root, certificate = roots.get(address, ({}, ""))
-            vendor, model = _told_by(root)
-            found.append(Presence(address, protocols, vendor or vendors.get(address, ""), model, certificate))
+        web = known.get(address)
+        if address in vendors:
+            heard = Presence(address, ("ipmi",), vendors[address])
+            web = (
+                replace(web, protocols=("ipmi", *web.protocols), vendor=web.vendor or heard.vendor)
+                if web
+                else heard
+            )
+        if web:
+            found.append(web)
     return found
 
 
-async def _both(addresses: Sequence[str]) -> tuple[dict[str, str], dict[str, tuple[Mapping[str, Any], str]]]:
+async def _both(addresses: Sequence[str]) -> tuple[dict[str, str], dict[str, Presence]]:
     listening: list[str] = []
-    with ThreadPoolExecutor(_ROOTS_AT_ONCE) as threads, _Ears(addresses) as ears:
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as threads, _Ears(addresses) as ears:
         connecting = []
         for address in addresses:
             ears.ask(address)
@@ -55,11 +60,8 @@ async def _both(addresses: Sequence[str]) -> tuple[dict[str, str], dict[str, tup
         await asyncio.sleep(_ANSWER_WAIT)
         await asyncio.gather(*connecting)
         loop = asyncio.get_running_loop()
-        asked = [loop.run_in_executor(threads, _root, address) for address in listening]
-        roots = {
-            address: root for address, root in zip(listening, await asyncio.gather(*asked), strict=True) if root
-        }
-        return ears.vendors, roots
+        asked = [loop.run_in_executor(threads, _recognised, address) for address in listening]
+        return ears.vendors, {found.address: found for found in await asyncio.gather(*asked) if found}
 
 
 class _Ears:
@@ -111,12 +113,7 @@ async def _connects(address: str, listening: list[str]) -> None:
             await writer.wait_closed()
 
 
-def _root(address: str) -> tuple[Mapping[str, Any], str] | None:
-    return redfish.service_root(Target(address, _HTTPS_PORT, "", ""))
-
-
-def _told_by(root: Mapping[str, Any]) -> tuple[str, str]:
-    """Vendor and model, as far as a service root names them: ``Vendor`` since version 1.5, else the Oem's key."""
-    oem = root.get("Oem")
-    named = next(iter(oem), "") if isinstance(oem, Mapping) else ""
-    return text(root.get("Vendor")) or text(named), text(root.get("Product"))
+def _recognised(address: str) -> Presence | None:
+    """What listens at the HTTPS port, by the first that knows it."""
+    target = Target(address, _HTTPS_PORT, "", "")
+    return next((found for recognised in RECOGNISERS if (found := recognised(target))), None)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from provisioner.domain.bmc import BootDevice, Chassis, Condition, Identity, Power
+from provisioner.domain.bmc import BootDevice, Chassis, Condition, Drive, Identity, Power
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,10 @@ class Session(Protocol):
     def chassis(self) -> Chassis: ...
 
     def condition(self) -> Condition: ...
+
+    def drives(self, image: str | None) -> list[Drive]:
+        """After ``image`` is done: a URL lies in one of them, '' empties all, None changes nothing."""
+        ...
 
 
 Open = Callable[[Target], AbstractContextManager[Session]]

@@ -10,11 +10,14 @@ from provisioner.domain.bmc import Bmc, Login
 _IPMI_PORT = 623
 
 
-def attached(bmc: Bmc, login: Login) -> int:
-    """Until the person ends it; its exit code. A Redfish BMC is asked over IPMI, which most speak as well."""
+def attached(bmc: Bmc, login: Login, port: int | None = None) -> int:
+    """Until the person ends it; its exit code. A Redfish BMC is asked over IPMI, which most speak as well.
+
+    ``port``: where IPMI answers; None: the BMC's own if it is listed as IPMI, else 623.
+    """
     door = {
         "address": bmc.address,
-        "port": bmc.port if bmc.protocol == "ipmi" else _IPMI_PORT,
+        "port": port or (bmc.port if bmc.protocol == "ipmi" else _IPMI_PORT),
         "user": login.user,
         "password": login.password,
     }

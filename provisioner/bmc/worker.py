@@ -66,6 +66,8 @@ def carry_out(request: Message) -> Message:
                 return asdict(session.condition())
             case "power":
                 return {"power": session.power(Power(args["operation"])).value}
+            case "drives":
+                return {"drives": [asdict(drive) for drive in session.drives(args["image"])]}
             case "boot-device":
                 device = BootDevice(args["device"])
                 session.set_boot_device(device, persistent=args["persistent"], uefi=args["uefi"])

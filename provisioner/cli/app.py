@@ -9,6 +9,7 @@ import typer
 from provisioner.cli import (
     allocate,
     bmc,
+    boot_from,
     cluster,
     console,
     container,
@@ -43,6 +44,8 @@ app = typer.Typer(
 app.command("serve", epilog=serve.EXAMPLE)(serve.serve)
 app.add_typer(lab.app, name="lab")
 machine.app.command("console", epilog=console.EXAMPLE)(console.console)
+machine.app.command("boot", epilog=boot_from.EXAMPLE)(boot_from.boot)
+machine.app.add_typer(boot_from.media, name="media")
 app.add_typer(machine.app, name="machine")
 app.add_typer(slot.app, name="slot")
 app.add_typer(cluster.app, name="cluster")

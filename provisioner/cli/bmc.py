@@ -6,15 +6,18 @@ from typing import Annotated, Any
 import typer
 
 from provisioner.actions import bmcs, inventory_file, logins, power
+from provisioner.actions import health as asking
 from provisioner.actions import reconcile as actions_reconcile
 from provisioner.actions import scan as scanning
 from provisioner.cli import job as jobs
 from provisioner.cli import login, session
-from provisioner.domain.bmc import Power
+from provisioner.domain.bmc import Health
+from provisioner.domain.records import Job
 
 app = typer.Typer(help="BMCs: list them, and read who their servers are.", no_args_is_help=True)
 app.add_typer(login.app, name="login")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_CONDITION = ("power", "health", "readings", "notes")
 
 
 @app.command(epilog="Example: `provisioner bmc add 10.12.200.17 --user admin --password-stdin < password`")
@@ -70,31 +73,73 @@ def list_bmcs(json: Json = False) -> None:
 
 @app.command(epilog="Example: `provisioner bmc show 10.12.200.17`")
 def show(
-    address: Annotated[str, typer.Argument(help="IP address of the BMC.")],
+    bmc: Annotated[
+        str, typer.Argument(metavar="ADDRESS", help="IP address of the BMC, or the name of its machine.")
+    ],
     json: Json = False,
 ) -> None:
     """Ask a BMC how its server is: power, health, sensors."""
-    with session.house() as house:
-        with house.store.reading() as tx:
-            bmc = tx.bmcs.get(address)
-        pool = house.bmc_pool()
-        state, condition = logins.with_login(
-            house.store,
-            bmc,
-            session.actor(),
-            session.now,
-            lambda login: (pool.power(bmc, login, Power.STATUS), pool.condition(bmc, login)),
-        )
+    job, (result,) = _conditions([bmc])
+    if not result["ok"]:
+        jobs.report(job, json)
     if json:
-        session.show_json({"address": bmc.address, "power": state.value, **asdict(condition)})
+        session.show_json({"address": result["name"], **{key: result[key] for key in _CONDITION}})
         return
-    session.say(f"{bmc.address}: power {state}, health {condition.health}")
-    if condition.readings:
-        session.show_table(
-            ("name", "value", "unit", "health", "state"), [asdict(each) for each in condition.readings], ""
-        )
-    for note in condition.notes:
+    session.say(f"{result['name']}: power {result['power']}, health {result['health']}")
+    if result["readings"]:
+        session.show_table(("name", "value", "unit", "health", "state"), result["readings"], "")
+    for note in result["notes"]:
         session.warn(note)
+
+
+@app.command(epilog="Example: `provisioner bmc health`")
+def health(
+    bmcs: Annotated[
+        list[str] | None, typer.Argument(metavar="[ADDRESS...]", help="Addresses or machine names; default: all.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Ask many BMCs how their servers are; those that need a look come first."""
+    job, results = _conditions(bmcs or None)
+    if json:
+        jobs.report(job, json)
+        return
+    with session.house() as house, house.store.reading() as tx:
+        addresses = {bmc.id: bmc.address for bmc in tx.bmcs.list()}
+        names = {addresses[m.bmc_id]: m.name for m in tx.machines.list() if m.bmc_id in addresses}
+    rows = [
+        {
+            "bmc": result["name"],
+            "machine": names.get(result["name"], ""),
+            "power": result.get("power", ""),
+            "health": result.get("health", "not read"),
+            "said": result["said"] if not result["ok"] else _odd(result),
+        }
+        for result in results
+    ]
+    worst_first = ["not read", *reversed(Health)]
+    rows.sort(key=lambda row: (worst_first.index(row["health"]), row["machine"], row["bmc"]))
+    session.show_table(("bmc", "machine", "power", "health", "said"), rows, "")
+    if job.state != "done":
+        raise typer.Exit(3 if job.state == "partly" else 1)
+
+
+def _conditions(bmcs: list[str] | None) -> tuple[Job, list[dict[str, Any]]]:
+    with session.house() as house:
+        job = asking.enqueue_condition(house.store, bmcs, actor=session.actor(), now=session.now())
+        job = jobs.carried_out(house, job)
+    return job, list(job.result.values())
+
+
+def _odd(result: dict[str, Any]) -> str:
+    """The readings that stand out, and what could not be read."""
+    bad = [each for each in result["readings"] if each["health"] in (Health.WARNING, Health.CRITICAL)]
+    said = [" ".join(filter(None, (each["name"], _figure(each), each["state"], each["health"]))) for each in bad]
+    return "; ".join([*said, *result["notes"]])
+
+
+def _figure(reading: dict[str, Any]) -> str:
+    return "" if reading["value"] is None else f"{reading['value']:g} {reading['unit']}".strip()
 
 
 @app.command(epilog="Example: `provisioner bmc harvest`")
@@ -117,9 +162,9 @@ def scan(
     password_file: login.File = None,
     json: Json = False,
 ) -> None:
-    """Find BMCs by RMCP ping (UDP 623) and Redfish's service root (HTTPS). Logs in nowhere.
+    """Find BMCs by RMCP ping (UDP 623), Redfish's service root and chassis managers' login page (HTTPS).
 
-    A Redfish BMC that is listed by --add has its certificate pinned as it was seen here.
+    Logs in nowhere. What is listed by --add has its certificate pinned as it was seen here.
     """
     secret = session.password(f"{user} in {prefix}", stdin=password_stdin, file=password_file) if user else ""
     with session.house() as house:

@@ -50,6 +50,10 @@ class BootDevice(StrEnum):
 
     NETWORK = "network"
     DISK = "disk"
+    CD = "cd"
+    """A CD drive, the BMC's virtual one included."""
+    SETUP = "setup"
+    """The firmware's own menu."""
     DEFAULT = "default"
 
 
@@ -124,16 +128,27 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Drive:
+    """A drive that a BMC lends its server (Redfish VirtualMedia)."""
+
+    name: str
+    kinds: tuple[str, ...]
+    """Of CD, DVD, Floppy, USBStick."""
+    image: str = ""
+    """What is in it, a URL or a name; empty: nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Presence:
     """What a scan heard at one address, before any login."""
 
     address: str
     protocols: tuple[str, ...]
-    """Of ipmi and redfish, those that answered."""
+    """Of ipmi, redfish and cmm, those that answered."""
     vendor: str = ""
     model: str = ""
     certificate: str = ""
-    """Fingerprint that the Redfish service presented, to be pinned."""
+    """Fingerprint that was presented over HTTPS, to be pinned."""
 
 
 @dataclass(frozen=True, slots=True)

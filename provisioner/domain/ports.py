@@ -5,7 +5,18 @@ from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
-from provisioner.domain.bmc import Bmc, BootDevice, Chassis, Condition, Identity, Login, LoginTry, Power, Sweep
+from provisioner.domain.bmc import (
+    Bmc,
+    BootDevice,
+    Chassis,
+    Condition,
+    Drive,
+    Identity,
+    Login,
+    LoginTry,
+    Power,
+    Sweep,
+)
 from provisioner.domain.cluster import Cluster
 from provisioner.domain.events import Event, Kind, Sighting
 from provisioner.domain.inventory import Inventory
@@ -262,6 +273,14 @@ class BmcPort(Protocol):
     def set_boot_device(
         self, bmc: Bmc, login: Login, device: BootDevice, *, persistent: bool = False, uefi: bool = False
     ) -> None: ...
+
+    def drives(self, bmc: Bmc, login: Login, image: str | None = None) -> Sequence[Drive]:
+        """The drives that the BMC lends its server, after ``image`` is done.
+
+        A URL lies in one of them then (``@@SERVER@@`` in it is the appliance as the BMC reaches it), '' empties
+        all, None changes nothing.
+        """
+        ...
 
     def scan(self, addresses: Sequence[str]) -> Sweep:
         """Who answers there, without any login; takes a few seconds and 5 ms an address."""

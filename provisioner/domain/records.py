@@ -62,7 +62,7 @@ class Job:
 
     id: UUID
     kind: str
-    """power, boot-device, harvest, identify."""
+    """power, install, boot-device, media, harvest, condition, scan; image-fetch, image-import, image-verify."""
     args: Mapping[str, Any]
     actor: str
     created_at: int

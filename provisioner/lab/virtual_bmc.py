@@ -32,7 +32,7 @@ mc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr
 sel_enable 0x20 100 0x0a
 mc_set_guid 0x20 {guid}
 mc_add_fru_data 0x20 0 {size} file 0 "{fru}"
-mc_enable 0x20
+{sensors}mc_enable 0x20
 """
 
 
@@ -93,11 +93,14 @@ class VirtualBmc:
         chassis: Path,
         port: int = 623,
         serial: str = "",
+        sensors: str = "",
     ) -> None:
         """``namespace``: None runs it where the caller is. ``chassis``: the program for chassis commands.
 
         ``serial``: what its console shows, a device or ``tcp:ADDRESS:PORT``; empty: it has none.
+        ``sensors``: lines for the simulator, which has none by itself.
         """
+        self._sensors = sensors
         self._serial = serial
         self.address = address
         self.port = port
@@ -130,7 +133,9 @@ class VirtualBmc:
                 password=self._password,
             )
         )
-        (directory / "bmc.emu").write_text(_EMU.format(guid=guid, size=len(fru), fru=directory / "fru.bin"))
+        (directory / "bmc.emu").write_text(
+            _EMU.format(guid=guid, size=len(fru), fru=directory / "fru.bin", sensors=self._sensors)
+        )
         argv = ["ipmi_sim", "-n", "-c", str(lan), "-f", str(directory / "bmc.emu"), "-s", str(directory / "state")]
         with (directory / "ipmi_sim.log").open("ab") as log:
             self._process = subprocess.Popen(

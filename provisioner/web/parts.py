@@ -1,6 +1,6 @@
 """What both web apps are given by wiring."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -39,6 +39,8 @@ class Parts:
     """Role name, its image, and the version it is pinned to (empty: the newest)."""
     roles: Callable[[], frozenset[str]] = frozenset
     """Names of the roles that exist."""
+    payload: Callable[[], Collection[str]] = tuple
+    """Paths below ``/payload/``."""
     packets_metrics: Path | None = None
     """Numbers of the packets service in Prometheus' text format, as it wrote them last."""
     checkup: Checkup | None = None

@@ -13,6 +13,7 @@ from fastapi.sse import EventSourceResponse
 from provisioner.web import auth, pages, problems
 from provisioner.web.api.allocations import Allocations
 from provisioner.web.api.bmcs import Bmcs
+from provisioner.web.api.boot import Boot
 from provisioner.web.api.clusters import Clusters
 from provisioner.web.api.events import Events
 from provisioner.web.api.images import Images
@@ -50,6 +51,7 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
         responses={"default": _PROBLEM, 422: _PROBLEM},
     )
     machines, slots, subnets, bmcs = Machines(parts), Slots(parts), Subnets(parts), Bmcs(parts)
+    boot = Boot(parts)
     images, clusters = Images(parts), Clusters(parts)
     events, jobs, allocations = Events(parts), Jobs(parts), Allocations(parts)
     users, tokens, roles, health = Users(parts), Tokens(parts), Roles(parts), Health(parts)
@@ -70,6 +72,8 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
     api.add("POST", "/machines/{ref}/install", machines.install, 202)
     api.add("POST", "/machines/{ref}/power", machines.power, 202)
     api.add("POST", "/machines/power", machines.power_many, 202)
+    api.add("POST", "/machines/{ref}/boot", boot.device, 202)
+    api.add("POST", "/machines/{ref}/media", boot.media, 202)
     api.add("GET", "/machines/{ref}/log", machines.log)
     api.add("GET", "/machines/{ref}/simulate", Simulate(parts).one)
 
@@ -92,6 +96,7 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
     api.add("PATCH", "/clusters/{ref}", clusters.change)
     api.add("DELETE", "/clusters/{ref}", clusters.remove, 204)
 
+    api.add("POST", "/bmcs/condition", bmcs.condition, 202)
     api.add("GET", "/bmcs", bmcs.all)
     api.add("POST", "/bmcs", bmcs.add, 201)
     api.add("POST", "/bmcs/harvest", bmcs.harvest, 202)

@@ -95,9 +95,9 @@ def simulated(tmp_path: Path) -> Iterator[SimulatedBmc]:
 
 @contextmanager
 def simulated_bmc(
-    tmp_path: Path, address: str = "127.0.0.1", port: int = 0, serial: str = ""
+    tmp_path: Path, address: str = "127.0.0.1", port: int = 0, serial: str = "", sensors: str = ""
 ) -> Iterator[SimulatedBmc]:
-    """At a loopback address; port 0: a free one. ``serial``: what its console shows."""
+    """At a loopback address; port 0: a free one. ``serial``: what its console shows. ``sensors``: see ``sdr``."""
     state, program = chassis(tmp_path)
     plate = Nameplate("ACME", "Server 9", "SN-0042", SERVER, Mac.parse("52:54:00:aa:bb:01"))
     login = Login("admin", secrets.token_hex(8))
@@ -112,6 +112,7 @@ def simulated_bmc(
         password=login.password,
         chassis=program,
         serial=serial,
+        sensors=sensors,
     )
     bmc.start()
     try:

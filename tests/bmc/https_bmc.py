@@ -165,6 +165,9 @@ def microblade(blades: dict[int, dict[str, str]]) -> Callable[[str, str, dict[st
     """A chassis manager's two pages; ``blades`` by N of the query."""
 
     def reply(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer | None:
+        if path == "/":
+            # Synthetic: its words are ours, its form as Yoo-Installer filled it in.
+            return Answer(200, b'<title>MicroBlade CMM</title><form action="/cgi/login.cgi" method="post">')
         if path == "/cgi/login.cgi":
             good = parse_qs(body.decode()) == {"name": [LOGIN.user], "pwd": [LOGIN.password]}
             return Answer(200, b"<html></html>", {"Set-Cookie": "SID=abc; path=/; secure"} if good else {})

@@ -19,7 +19,6 @@ from tests.bmc.conftest import simulated_bmc
 
 pytestmark = pytest.mark.system
 ADDRESS = f"127.{64 + os.getpid() % 128}.{os.getpid() >> 7 & 255}.9"
-"""The port must be 623: pyghmi speaks SOL nowhere else."""
 
 
 @contextmanager
@@ -67,9 +66,10 @@ class Typist:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-def test_what_is_typed_reaches_the_serial_port_and_back_until_the_escape(tmp_path: Path) -> None:
+@pytest.mark.parametrize("port", [623, 6230])
+def test_what_is_typed_reaches_the_serial_port_and_back_until_the_escape(tmp_path: Path, port: int) -> None:
     heard: list[bytes] = []
-    with serial_port(heard) as serial, simulated_bmc(tmp_path, ADDRESS, 623, serial) as simulated:
+    with serial_port(heard) as serial, simulated_bmc(tmp_path, ADDRESS, port, serial) as simulated:
         person = Typist(lambda: terminal.attached(simulated.bmc, simulated.login))
         until = time.monotonic() + 20
         while not heard:

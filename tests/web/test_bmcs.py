@@ -9,7 +9,19 @@ from starlette.testclient import TestClient
 from provisioner.actions import bmc_jobs, enrol
 from provisioner.actions.bmcs import add_bmc
 from provisioner.actions.harvest import merge
-from provisioner.domain.bmc import Bmc, Identity, Login, Presence, Sweep
+from provisioner.domain.bmc import (
+    Bmc,
+    BootDevice,
+    Condition,
+    Drive,
+    Health,
+    Identity,
+    Login,
+    Power,
+    Presence,
+    Reading,
+    Sweep,
+)
 from provisioner.domain.mac import Mac
 from tests.web.appliance import Appliance
 from tests.web.test_api import API, api, appliance, problem
@@ -22,12 +34,27 @@ class Port:
     """One BMC at 10.12.200.5 that tells ``mac``."""
 
     mac = FIRST
+    boot: BootDevice | None = None
 
     def scan(self, addresses: Sequence[str]) -> Sweep:
         return Sweep((Presence("10.12.200.5", ("ipmi",), "Supermicro"),))
 
     def identify(self, bmc: Bmc, login: Login) -> Identity:
         return Identity(macs=(Mac.parse(self.mac),))
+
+    def power(self, bmc: Bmc, login: Login, operation: Power) -> Power:
+        return Power.ON
+
+    def condition(self, bmc: Bmc, login: Login) -> Condition:
+        return Condition(Health.WARNING, (Reading("Inlet", 41.5, "°C", Health.WARNING, "hot"),))
+
+    def set_boot_device(
+        self, bmc: Bmc, login: Login, device: BootDevice, *, persistent: bool = False, uefi: bool = False
+    ) -> None:
+        self.boot = device
+
+    def drives(self, bmc: Bmc, login: Login, image: str | None = None) -> Sequence[Drive]:
+        return [Drive("Cd", ("CD", "DVD"), image or "")]
 
 
 def work(appliance: Appliance, port: Any) -> None:
@@ -121,3 +148,33 @@ def test_a_harvest_compares_the_last_list_again(appliance: Appliance, api: TestC
 @pytest.mark.parametrize("rows", [[{"name": "n1", "mac": "x"}], [{"name": "N 1", "mac": FIRST}]])
 def test_unreadable_rows_are_refused_by_their_line(api: TestClient, rows: list[dict[str, str]]) -> None:
     assert "line 1: " in problem(api.post(f"{API}/bmcs/reconcile", json={"rows": rows}), 409)["detail"]
+
+
+def test_health_boot_device_and_virtual_media_are_jobs(appliance: Appliance, api: TestClient) -> None:
+    harvested(appliance, "n1", FIRST, "10.12.200.5", "10.12.1.11")
+    api.patch(f"{API}/bmcs/10.12.200.5", json={"user": "admin", "password": "hunter2"})
+    port = Port()
+
+    def done(path: str, wish: dict[str, Any]) -> dict[str, Any]:
+        asked = api.post(f"{API}{path}", json=wish)
+        assert asked.status_code == 202, asked.text
+        work(appliance, port)
+        job = api.get(asked.headers["location"]).json()
+        assert job["state"] == "done"
+        (result,) = job["result"].values()
+        return dict(result)
+
+    condition = done("/bmcs/condition", {"bmcs": ["n1"]})
+    assert (condition["power"], condition["health"]) == ("on", "warning")
+    hot = {"name": "Inlet", "value": 41.5, "unit": "°C", "health": "warning", "state": "hot"}
+    assert condition["readings"] == [hot]
+    assert done("/machines/n1/boot", {"device": "setup"})["said"].endswith("boot device set to setup, once")
+    inserted = done("/machines/n1/media", {"image": "http://10.12.1.2:8081/payload/r.iso", "boot": True})
+    assert inserted["drives"] == [
+        {"name": "Cd", "kinds": ["CD", "DVD"], "image": "http://10.12.1.2:8081/payload/r.iso"}
+    ]
+    assert port.boot is BootDevice.CD
+    assert done("/machines/n1/media", {})["drives"][0]["image"] == ""
+    refused = problem(api.post(f"{API}/machines/n1/media", json={"image": "no-such.iso"}), 404)
+    assert "payload add FILE --path no-such.iso" in refused["remedy"]
+    assert problem(api.post(f"{API}/machines/n1/boot", json={"device": "tape"}), 422)["field"] == "device"

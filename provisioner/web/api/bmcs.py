@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from provisioner.actions import bmcs, logins, power, reconcile, scan
+from provisioner.actions import bmcs, health, logins, power, reconcile, scan
 from provisioner.domain.bmc import Bmc
 from provisioner.web.api import edits, jobs
 from provisioner.web.api.edits import IfMatch
@@ -105,6 +105,14 @@ class ContradictionOut(FindingOut):
     machine_id: str
 
 
+class ConditionWish(BaseModel):
+    """``bmcs``: addresses, ids or machine names; null: every listed BMC. Of one alone, every reading is told."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    bmcs: list[str] | None = Field(default=None, max_length=10_000)
+
+
 class HarvestWish(BaseModel):
     """``addresses`` null: every listed BMC."""
 
@@ -156,8 +164,15 @@ class Bmcs:
         )
         return jobs.accepted(response, job)
 
+    def condition(self, request: Request, response: Response, wish: ConditionWish | None = None) -> JobOut:
+        """Ask BMCs how their servers are: power, health, sensors; of many, the readings that are not ok."""
+        job = health.enqueue_condition(
+            self._parts.store, wish.bmcs if wish else None, actor=actor(request), now=self._parts.clock()
+        )
+        return jobs.accepted(response, job)
+
     def scan(self, wish: ScanWish, request: Request, response: Response) -> JobOut:
-        """Find BMCs by RMCP ping and Redfish's service root; logs in nowhere."""
+        """Find BMCs by RMCP ping, Redfish's service root and chassis managers' login page; logs in nowhere."""
         job = scan.enqueue_scan(
             self._parts.store,
             wish.range,

@@ -18,6 +18,27 @@ class PowerWish(BaseModel):
     operation: str = Field(description="on, off, cycle, reset or status")
 
 
+class BootWish(BaseModel):
+    """Once, or ``always`` from then on; no power is switched."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    device: str = Field(description="network, disk, cd, setup or default")
+    always: bool = False
+
+
+class MediaWish(BaseModel):
+    """``image``: a URL that the BMC reaches, or the path of a payload file; empty takes out; null only looks.
+
+    ``boot``: the next start is from it.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: str | None = Field(default=None, max_length=1000)
+    boot: bool = False
+
+
 class WavesWish(PowerWish):
     """Machines by name or id, or all of a rack that have a BMC; ``wave`` at a time (0: all), ``every`` seconds."""
 
