@@ -89,9 +89,10 @@ def _merge_blade(tx: Transaction, manager: Bmc, chassis: str, blade: Blade, now:
         return f"blade {blade.number} has no BMC address; add its machine by its MAC"
     address = str(read.address(blade.bmc, "BMCIP"))
     read.bmc_address(address, "BMCIP")
-    bmc = tx.bmcs.find(address) or tx.bmcs.put(
-        Bmc(uuid4(), address, chassis=chassis, credential_id=manager.credential_id)
-    )
+    bmc = tx.bmcs.find(address) or Bmc(uuid4(), address, credential_id=manager.credential_id)
+    if not bmc.chassis:
+        # New, or found by a scan before its chassis told of it.
+        bmc = tx.bmcs.put(replace(bmc, chassis=chassis))
     machine, said = merge(tx, bmc, Identity(macs=blade.macs, notes=blade.notes), now)
     if machine is not None and machine.slot.blade is None and not machine.slot.unit:
         placed = replace(machine.slot, chassis=machine.slot.chassis or chassis, blade=blade.number)

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from provisioner.actions import fields as read
 from provisioner.actions import logins
+from provisioner.actions.bmcs import PROTOCOLS
 from provisioner.domain.bmc import Bmc, Presence
 from provisioner.domain.errors import InvalidValue
 from provisioner.domain.events import Event, Kind
@@ -91,17 +92,10 @@ def _result(tx: Transaction, found: Presence, job: Job, now: int) -> dict[str, A
 
 
 def _add(tx: Transaction, found: Presence, now: int) -> Bmc:
-    """Redfish where it answers: it tells more, and its certificate is pinned from here on."""
-    redfish = "redfish" in found.protocols
-    bmc = tx.bmcs.put(
-        Bmc(
-            uuid4(),
-            found.address,
-            443 if redfish else 623,
-            "redfish" if redfish else "ipmi",
-            certificate=found.certificate if redfish else "",
-        )
-    )
+    """A chassis manager as such; else Redfish where it answers, which tells more. Its certificate is pinned."""
+    protocol = next(each for each in ("cmm", "redfish", "ipmi") if each in found.protocols)
+    certificate = "" if protocol == "ipmi" else found.certificate
+    bmc = tx.bmcs.put(Bmc(uuid4(), found.address, PROTOCOLS[protocol], protocol, certificate=certificate))
     said = f"added BMC {bmc.address} ({bmc.protocol}, port {bmc.port}): a scan of its network found it"
     tx.events.add(Event(Kind.BMC_CHANGED, said, now, actor=tx.actor))
     return bmc

@@ -20,7 +20,7 @@ from provisioner.bmc.pool import WorkerPool
 from provisioner.domain.mac import Mac
 from provisioner.lab.virtual_bmc import Nameplate, VirtualBmc
 from tests.bmc.conftest import SERVER, chassis, simulated_bmc
-from tests.bmc.https_bmc import Answer, HttpsBmc, served
+from tests.bmc.https_bmc import Answer, HttpsBmc, microblade, served
 from tests.netns import Wire, wire
 
 pytestmark = pytest.mark.system
@@ -56,7 +56,7 @@ def dns_like(address: str) -> Iterator[None]:
             thread.join()
 
 
-def test_a_scan_finds_ipmi_and_redfish_and_takes_nobody_else_for_a_bmc(tmp_path: Path) -> None:
+def test_a_scan_finds_ipmi_redfish_and_chassis_and_takes_nobody_else_for_a_bmc(tmp_path: Path) -> None:
     pool = WorkerPool(allow_loopback=True)
     with ExitStack() as stack:
         stack.enter_context(simulated_bmc(tmp_path, f"{NET}.5", 623))
@@ -64,6 +64,11 @@ def test_a_scan_finds_ipmi_and_redfish_and_takes_nobody_else_for_a_bmc(tmp_path:
         login_page = HttpsBmc(lambda *_: Answer(200, b"<html>a switch"))
         stack.enter_context(served(login_page, tmp_path, port=443, host=f"{NET}.7"))
         stack.enter_context(dns_like(f"{NET}.8"))
+        chassis = stack.enter_context(served(HttpsBmc(microblade({})), tmp_path, port=443, host=f"{NET}.9"))
+        # A server of the same maker has the same form; this one speaks IPMI as well.
+        form = b'<title></title><form name="form1" action="/cgi/login.cgi" method="post">'
+        server = HttpsBmc(lambda *_: Answer(200, form))
+        stack.enter_context(served(server, tmp_path, port=443, host=f"{NET}.5"))
         started = time.monotonic()
         swept = pool.scan([f"{NET}.{n}" for n in range(1, 15)])
         took = time.monotonic() - started
@@ -71,8 +76,10 @@ def test_a_scan_finds_ipmi_and_redfish_and_takes_nobody_else_for_a_bmc(tmp_path:
     assert told == {
         f"{NET}.5": (("ipmi",), "", ""),
         f"{NET}.6": (("redfish",), "HPE", "ProLiant DL360 Gen11"),
+        f"{NET}.9": (("cmm",), "Supermicro", "blade chassis"),
     }
-    assert len(swept.found[1].certificate) == 64
+    assert [len(found.certificate) for found in swept.found] == [0, 64, 64]
+    assert chassis.asked == [("GET", "/redfish/v1/"), ("GET", "/")]
     assert web.asked == [("GET", "/redfish/v1/")]
     assert took < 15
 
