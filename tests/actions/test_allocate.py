@@ -153,6 +153,22 @@ def test_kea_takes_what_we_print(store: SqlStore, tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+@pytest.mark.system
+def test_isc_dhcpd_takes_what_we_print(store: SqlStore, tmp_path: Path) -> None:
+    made = allocate.plan_file(store, allocate.read_rule(SEED), inventory_file.parse(VENDOR))
+    hosts, config = tmp_path / "hosts.conf", tmp_path / "dhcpd.conf"
+    hosts.write_text(reservations.to_dhcpd(made))
+    config.write_text(f'subnet 10.12.1.0 netmask 255.255.255.0 {{ }}\ninclude "{hosts}";\n')
+    checked = subprocess.run(
+        ["dhcpd", "-t", "-cf", config, "-lf", "/dev/null"], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert hosts.read_text().count("fixed-address") == len(made.rows)
+    # It does refuse what is wrong.
+    hosts.write_text(reservations.to_dhcpd(made).replace("ethernet 52:", "ethernet 52", 1))
+    assert subprocess.run(["dhcpd", "-t", "-cf", config], capture_output=True, timeout=20, check=False).returncode
+
+
 def test_the_formats_of_other_servers(store: SqlStore) -> None:
     short = {"prefix": "10.12.1.0/24", "expression": "10.12.1.(b4-1)"}
     made = allocate.plan_file(store, allocate.read_rule(short), inventory_file.parse(VENDOR))
