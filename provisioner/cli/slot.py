@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from provisioner.actions import slots
-from provisioner.actions.intent import SLOT_FIELDS
 from provisioner.cli import session
+from provisioner.cli.stated import stated
 from provisioner.domain.errors import Refused
 from provisioner.domain.option_set import show_options
 from provisioner.domain.place import Place
@@ -17,21 +17,26 @@ app = typer.Typer(
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Ref = Annotated[str, typer.Argument(metavar="SLOT", help="Name or id.")]
-Ip = Annotated[str | None, typer.Option(help="Addresses, boot NIC first, several by ';'; '' removes.")]
-Role = Annotated[str | None, typer.Option(help="Role; '' removes.")]
-Rack = Annotated[str | None, typer.Option(help="Rack.")]
-Unit = Annotated[str | None, typer.Option(help="Height unit.")]
-Chassis = Annotated[str | None, typer.Option(help="Chassis.")]
-Blade = Annotated[str | None, typer.Option(help="Place in the chassis.")]
-Cluster = Annotated[str | None, typer.Option(help="Cluster; '' removes.")]
-Params = Annotated[str | None, typer.Option(help="Role parameters, JSON, replaces all.")]
-DhcpOptions = Annotated[
-    list[str] | None,
-    typer.Option("--option", metavar="NAME=VALUE", help="A DHCP option, again for more; NAME= removes."),
-]
-SwitchPort = Annotated[
-    str | None, typer.Option(help="The switch port it is wired to, as relays name it, like 'sw3 17'; '' for none.")
-]
+TEXT = str | None
+STATED = {
+    "ip": Annotated[TEXT, typer.Option(help="Addresses, boot NIC first, several by ';'; '' removes.")],
+    "role": Annotated[TEXT, typer.Option(help="Role; '' removes.")],
+    "rack": Annotated[TEXT, typer.Option(help="Rack.")],
+    "unit": Annotated[TEXT, typer.Option(help="Height unit.")],
+    "chassis": Annotated[TEXT, typer.Option(help="Chassis.")],
+    "blade": Annotated[TEXT, typer.Option(help="Place in the chassis.")],
+    "cluster": Annotated[TEXT, typer.Option(help="Cluster; '' removes.")],
+    "params": Annotated[TEXT, typer.Option(help="Role parameters, JSON, replaces all.")],
+    "options": Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="NAME=VALUE", help="A DHCP option, again for more; NAME= removes."),
+    ],
+    "switch_port": Annotated[
+        TEXT,
+        typer.Option(help="The switch port it is wired to, as relays name it, like 'sw3 17'; '' for none."),
+    ],
+}
+"""What may be stated of a place."""
 COLUMNS = ("name", "machine", "ip", "role", "cluster", "rack", "unit", "chassis", "blade")
 
 
@@ -83,45 +88,32 @@ def show(slot: Ref, json: Json = False) -> None:
 
 
 @app.command(epilog="Example: `provisioner slot add node-17 --ip 10.12.1.17 --role simple --rack r1 --unit 17`")
+@stated(STATED)
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Host name of whatever machine comes here.")],
-    ip: Ip = None,
-    role: Role = None,
-    rack: Rack = None,
-    unit: Unit = None,
-    chassis: Chassis = None,
-    blade: Blade = None,
-    cluster: Cluster = None,
-    params: Params = None,
-    options: DhcpOptions = None,
-    switch_port: SwitchPort = None,
+    **fields: Any,
 ) -> None:
     """List a place before its machine. `machine add --name NAME` puts one in."""
-    fields = {key: value for key, value in locals().items() if key in SLOT_FIELDS and value not in (None, [])}
     with session.house() as house:
         made = slots.add_slot(
-            house.store, fields, actor=session.actor(), now=session.now(), roles=house.role_names()
+            house.store,
+            {"name": name, **fields},
+            actor=session.actor(),
+            now=session.now(),
+            roles=house.role_names(),
         )
     session.say(f"{made.name}: {slots.describe(made)}")
 
 
 @app.command("set", epilog="Example: `provisioner slot set node-17 --role simple`")
+@stated(STATED)
 def set_fields(
     slot: Ref,
     name: Annotated[str | None, typer.Option(help="New name.")] = None,
-    ip: Ip = None,
-    role: Role = None,
-    rack: Rack = None,
-    unit: Unit = None,
-    chassis: Chassis = None,
-    blade: Blade = None,
-    cluster: Cluster = None,
-    params: Params = None,
-    options: DhcpOptions = None,
-    switch_port: SwitchPort = None,
+    **fields: Any,
 ) -> None:
     """Change what is stated of a place; fields not named stay."""
-    fields = {key: value for key, value in locals().items() if key in SLOT_FIELDS and value not in (None, [])}
+    fields |= {"name": name} if name is not None else {}
     if not fields:
         raise Refused("nothing to change", "name a field, like --role simple")
     with session.house() as house:

@@ -6,6 +6,7 @@ import typer
 
 from provisioner.actions import subnets
 from provisioner.cli import session
+from provisioner.cli.stated import stated
 from provisioner.domain.errors import Refused
 from provisioner.domain.option_set import show_options
 from provisioner.domain.subnet import Subnet
@@ -13,29 +14,35 @@ from provisioner.domain.subnet import Subnet
 app = typer.Typer(help="Subnets: addressing, and policy for machines that are not listed.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Prefix = Annotated[str, typer.Argument(metavar="PREFIX", help="Like 10.12.1.0/24.")]
-Gateway = Annotated[str | None, typer.Option(help="Default gateway; '' for none.")]
-Dns = Annotated[str | None, typer.Option(help="DNS servers, separated by commas.")]
-Ntp = Annotated[str | None, typer.Option(help="Time servers, separated by commas.")]
-Domain = Annotated[str | None, typer.Option(help="Domain name.")]
-Vlan = Annotated[str | None, typer.Option(help="VLAN id.")]
-Unknown = Annotated[str | None, typer.Option(help="Unlisted machines: ignore, address, enrol or approve.")]
-Pool = Annotated[
-    str | None,
-    typer.Option(
-        "--pool", help="Addresses for unlisted machines, FIRST-LAST, several separated by commas; '' for none."
-    ),
-]
-Arm = Annotated[
-    str | None,
-    typer.Option(
-        help="on-discovery: a listed machine installs when it is first switched on, once per slot; or manual."
-    ),
-]
-Lease = Annotated[int | None, typer.Option(help="Lease time in seconds.")]
-Options = Annotated[
-    list[str] | None,
-    typer.Option("--option", metavar="NAME=VALUE", help="A further DHCP option, again for more; NAME= removes."),
-]
+TEXT = str | None
+STATED = {
+    "gateway": Annotated[TEXT, typer.Option(help="Default gateway; '' for none.")],
+    "dns": Annotated[TEXT, typer.Option(help="DNS servers, separated by commas.")],
+    "ntp": Annotated[TEXT, typer.Option(help="Time servers, separated by commas.")],
+    "domain": Annotated[TEXT, typer.Option(help="Domain name.")],
+    "vlan": Annotated[TEXT, typer.Option(help="VLAN id.")],
+    "unknown": Annotated[TEXT, typer.Option(help="Unlisted machines: ignore, address, enrol or approve.")],
+    "arm": Annotated[
+        TEXT,
+        typer.Option(
+            help="on-discovery: a listed machine installs when it is first switched on, once per slot; or manual."
+        ),
+    ],
+    "pools": Annotated[
+        TEXT,
+        typer.Option(
+            "--pool", help="Addresses for unlisted machines, FIRST-LAST, several separated by commas; '' for none."
+        ),
+    ],
+    "lease_seconds": Annotated[int | None, typer.Option(help="Lease time in seconds.")],
+    "options": Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option", metavar="NAME=VALUE", help="A further DHCP option, again for more; NAME= removes."
+        ),
+    ],
+}
+"""What may be stated of a subnet."""
 
 
 def as_dict(subnet: Subnet) -> dict[str, Any]:
@@ -57,21 +64,12 @@ def as_dict(subnet: Subnet) -> dict[str, Any]:
 
 
 @app.command(epilog="Example: `provisioner subnet add 10.12.1.0/24 --gateway 10.12.1.1 --dns 10.12.1.1`")
+@stated(STATED)
 def add(
     prefix: Prefix,
-    gateway: Gateway = None,
-    dns: Dns = None,
-    ntp: Ntp = None,
-    domain: Domain = None,
-    vlan: Vlan = None,
-    unknown: Unknown = None,
-    arm: Arm = None,
-    pools: Pool = None,
-    lease_seconds: Lease = None,
-    options: Options = None,
+    **fields: Any,
 ) -> None:
     """Add a subnet."""
-    fields = {name: value for name, value in locals().items() if name in subnets.FIELDS and value not in (None, [])}
     with session.house() as house:
         made = subnets.put_subnet(
             house.store, prefix, fields, actor=session.actor(), now=session.now(), create=True
@@ -82,21 +80,12 @@ def add(
 @app.command(
     "set", epilog="Example: `provisioner subnet set 10.12.1.0/24 --unknown enrol --pool 10.12.1.200-10.12.1.250`"
 )
+@stated(STATED)
 def set_fields(
     prefix: Prefix,
-    gateway: Gateway = None,
-    dns: Dns = None,
-    ntp: Ntp = None,
-    domain: Domain = None,
-    vlan: Vlan = None,
-    unknown: Unknown = None,
-    arm: Arm = None,
-    pools: Pool = None,
-    lease_seconds: Lease = None,
-    options: Options = None,
+    **fields: Any,
 ) -> None:
     """Change a subnet; fields not named stay."""
-    fields = {name: value for name, value in locals().items() if name in subnets.FIELDS and value not in (None, [])}
     if not fields:
         raise Refused("nothing to change", "name a field, like --gateway 10.12.1.1")
     with session.house() as house:
