@@ -1,33 +1,17 @@
 """The API as a script meets it: a bearer token, real store, problem documents."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from provisioner.actions import accounts, newcomers
+from provisioner.actions import newcomers
 from provisioner.domain.events import Sighting
 from provisioner.domain.mac import Mac
-from provisioner.web.people import create_people_app
-from tests.web.appliance import IP, MAC, OTHER_IP, OTHER_MAC, Appliance, make_appliance
+from tests.web.appliance import IP, MAC, OTHER_IP, OTHER_MAC, Appliance
 
 API = "/api/v1"
-
-
-@pytest.fixture
-def appliance(tmp_path: Path) -> Iterator[Appliance]:
-    for made in make_appliance(tmp_path, create_people_app):
-        made.user()
-        yield made
-
-
-@pytest.fixture
-def api(appliance: Appliance) -> TestClient:
-    _, secret = accounts.create_token(appliance.store, "ada", "ci", actor="test", now=appliance.clock())
-    return TestClient(appliance.app, headers={"Authorization": f"Bearer {secret}"})
 
 
 def problem(answer: Any, status: int) -> dict[str, Any]:

@@ -24,9 +24,8 @@ from provisioner.domain.bmc import (
 )
 from provisioner.domain.mac import Mac
 from tests.web.appliance import Appliance
-from tests.web.test_api import API, api, appliance, problem
+from tests.web.test_api import API, problem
 
-__all__ = ["api", "appliance"]
 FIRST, SECOND = "52:54:00:12:00:01", "52:54:00:12:00:02"
 
 

@@ -1,29 +1,10 @@
 """Clusters over the API."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from starlette.testclient import TestClient
 
-from provisioner.actions import accounts
-from provisioner.web.people import create_people_app
-from tests.web.appliance import IP, MAC, Appliance, make_appliance
+from tests.web.appliance import IP, MAC, Appliance
 
 CLUSTERS = "/api/v1/clusters"
-
-
-@pytest.fixture
-def appliance(tmp_path: Path) -> Iterator[Appliance]:
-    for made in make_appliance(tmp_path, create_people_app):
-        made.user()
-        yield made
-
-
-@pytest.fixture
-def api(appliance: Appliance) -> TestClient:
-    _, secret = accounts.create_token(appliance.store, "ada", "ci", actor="test", now=appliance.clock())
-    return TestClient(appliance.app, headers={"Authorization": f"Bearer {secret}"})
 
 
 def test_a_clusters_life(appliance: Appliance, api: TestClient) -> None:

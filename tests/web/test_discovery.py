@@ -1,29 +1,11 @@
 """What Prometheus is told to scrape."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
-import pytest
 from starlette.testclient import TestClient
 
-from provisioner.actions import accounts
 from provisioner.domain.machine import State
-from provisioner.web.people import create_people_app
-from tests.web.appliance import IP, MAC, OTHER_MAC, Appliance, make_appliance
-
-
-@pytest.fixture
-def appliance(tmp_path: Path) -> Iterator[Appliance]:
-    for made in make_appliance(tmp_path, create_people_app):
-        made.user()
-        yield made
-
-
-@pytest.fixture
-def api(appliance: Appliance) -> TestClient:
-    _, secret = accounts.create_token(appliance.store, "ada", "prometheus", actor="test", now=appliance.clock())
-    return TestClient(appliance.app, headers={"Authorization": f"Bearer {secret}"})
+from tests.web.appliance import IP, MAC, OTHER_MAC, Appliance
 
 
 def test_machines_that_run_are_targets(appliance: Appliance, api: TestClient) -> None:

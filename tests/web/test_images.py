@@ -1,30 +1,13 @@
 """Images over the API: listed with their users, fetched as a job, removed only when nobody needs them."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from starlette.testclient import TestClient
 
-from provisioner.actions import accounts
-from provisioner.web.people import create_people_app
 from tests.images.publisher import KERNEL, flatcar
-from tests.web.appliance import Appliance, make_appliance
+from tests.web.appliance import Appliance
 
 API = "/api/v1"
-
-
-@pytest.fixture
-def appliance(tmp_path: Path) -> Iterator[Appliance]:
-    for made in make_appliance(tmp_path, create_people_app):
-        made.user()
-        yield made
-
-
-@pytest.fixture
-def api(appliance: Appliance) -> TestClient:
-    _, secret = accounts.create_token(appliance.store, "ada", "ci", actor="test", now=appliance.clock())
-    return TestClient(appliance.app, headers={"Authorization": f"Bearer {secret}"})
 
 
 def test_an_image_is_listed_with_files_times_and_users(

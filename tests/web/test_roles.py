@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from provisioner.actions import accounts
 from provisioner.web.people import create_people_app
 from tests.web.appliance import IP, MAC, Appliance, make_appliance
 
@@ -19,12 +18,6 @@ def appliance(tmp_path: Path) -> Iterator[Appliance]:
         made.user()
         made.add("node-1", MAC, IP)
         yield made
-
-
-@pytest.fixture
-def api(appliance: Appliance) -> TestClient:
-    _, secret = accounts.create_token(appliance.store, "ada", "ci", actor="test", now=appliance.clock())
-    return TestClient(appliance.app, headers={"Authorization": f"Bearer {secret}"})
 
 
 def test_an_edited_role_is_planned_and_activated(appliance: Appliance, api: TestClient, tmp_path: Path) -> None:

@@ -1,31 +1,13 @@
 """Slots over the API: listed empty, filled, edited, given another board, removed."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from starlette.testclient import TestClient
 
-from provisioner.actions import accounts
-from provisioner.web.people import create_people_app
-from tests.web.appliance import IP, MAC, OTHER_MAC, Appliance, make_appliance
+from tests.web.appliance import IP, MAC, OTHER_MAC, Appliance
 
 SLOTS = "/api/v1/slots"
 MACHINES = "/api/v1/machines"
-
-
-@pytest.fixture
-def appliance(tmp_path: Path) -> Iterator[Appliance]:
-    for made in make_appliance(tmp_path, create_people_app):
-        made.user()
-        yield made
-
-
-@pytest.fixture
-def api(appliance: Appliance) -> TestClient:
-    _, secret = accounts.create_token(appliance.store, "ada", "ci", actor="test", now=appliance.clock())
-    return TestClient(appliance.app, headers={"Authorization": f"Bearer {secret}"})
 
 
 def names(answer: Any) -> list[str]:
