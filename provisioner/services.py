@@ -1,15 +1,10 @@
-"""The four services, each in a process of its own: packets, web, images, bmc."""
+"""The services beside packets, each in a process of its own: web, images, bmc."""
 
 import asyncio
-import gc
-import os
-import signal
 import socket
-import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack, nullcontext, suppress
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, ExitStack, nullcontext
 from typing import Any
 
 import structlog
@@ -21,20 +16,13 @@ from provisioner.actions import images as image_jobs
 from provisioner.actions.replay import replay
 from provisioner.actions.retention import Retention
 from provisioner.actions.retry_boot import may_retry, retry_boots
-from provisioner.boot.role_options import RoleOptions
-from provisioner.dhcp.counting import PACKETS_METRICS, exposition
-from provisioner.dhcp.lease_file import LeaseFile
-from provisioner.dhcp.respond import Mode
-from provisioner.dhcp.rogues import RogueWatch
-from provisioner.dhcp.server import DhcpServer, Pace, Served
+from provisioner.dhcp.counting import PACKETS_METRICS
 from provisioner.doctor.checkup import Checkup
 from provisioner.domain import lifecycle
 from provisioner.domain.errors import Refused, StoreUnavailable
-from provisioner.domain.events import Event, Kind
-from provisioner.domain.ports import BmcPort, Observer
+from provisioner.domain.ports import BmcPort
 from provisioner.images import server as image_server
 from provisioner.images.traffic import Traffic
-from provisioner.logs import configure_logging
 from provisioner.power_on import rehearsal
 from provisioner.settings import Settings
 from provisioner.sockets import (
@@ -48,133 +36,22 @@ from provisioner.sockets import (
 from provisioner.storage.feed import ChangeFeed
 from provisioner.storage.journal import Journal
 from provisioner.storage.observer import EventWriter
-from provisioner.tftp.limits import Limits
-from provisioner.tftp.server import TftpServer
-from provisioner.tftp.virtual import VirtualFiles
 from provisioner.web.machines import create_machines_app
 from provisioner.web.neighbours import neighbour
 from provisioner.web.parts import Parts
 from provisioner.web.people import create_people_app
 from provisioner.web.reached import reached_at
 from provisioner.wiring import House, clock
-from provisioner.writer import writer_process
 
 log = structlog.get_logger()
 _WATCHDOG_SECONDS = 5.0
-_NICE = -5
-_FILES_OF_PACKETS = "boot.grub"
-"""Of an install's compiled files TFTP serves this one."""
-
-
-def run(name: str, settings: Settings) -> None:
-    """Run one service until SIGTERM or SIGINT. Raises Refused."""
-    services: dict[str, Callable[[Settings, threading.Event], None]] = {
-        "packets": packets,
-        "web": web,
-        "images": images,
-        "bmc": bmc,
-    }
-    if name not in services:
-        raise Refused(f"service {name!r} is not known", f"choose one of {', '.join(services)}")
-    configure_logging(settings, name)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    services[name](settings, stop)
-
-
-def check(settings: Settings) -> None:
-    """Refuse now, in one sentence, what every service would stumble over."""
-    if not settings.wires:
-        raise Refused("no interface is configured", "name the wire: `provisioner serve --interface eth1`")
-    for wire in settings.wires:
-        address_of(wire)
-
-
-def packets(settings: Settings, stop: threading.Event) -> None:
-    """DHCP and TFTP: the only service with raw and low-port rights."""
-    with ExitStack() as stack:
-        # The packet loop gives Python's lock away at every send; 5 ms until it is given back would be its pace.
-        sys.setswitchinterval(0.0001)
-        # First: a process with threads must not fork.
-        writer = writer_process(stack, settings, "packets", files=_FILES_OF_PACKETS)
-        observer = writer.observer
-        _go_first()
-        house = stack.enter_context(House.open(settings, database_may_be_away=True))
-        feed = _feed(stack, house, "packets", files=_FILES_OF_PACKETS, keep=False)
-        loaders = (
-            frozenset(path.name for path in settings.loaders.iterdir())
-            if settings.loaders.is_dir()
-            else frozenset()
-        )
-        wires = [Served(wire.name, address_of(wire), Mode(wire.dhcp)) for wire in settings.wires]
-        listen = [(address_of(wire), settings.tftp.port) for wire in settings.wires]
-        ports = (
-            range(settings.tftp.first_port, settings.tftp.last_port + 1) if settings.tftp.first_port else range(0)
-        )
-        limits = Limits(sessions=settings.tftp.max_sessions, ports=ports, single_port=settings.tftp.single_port)
-        virtual = VirtualFiles(feed, clock, neighbour, house.images, observer.observe).content
-        role_options = RoleOptions(house.roles)
-        role_options.refresh()
-        # Before DHCP, which starts a writing thread: a refusal here must end the process.
-        tftp = TftpServer(settings.loaders, listen, feed, observer, virtual=virtual, limits=limits, now=clock)
-        dhcp = DhcpServer(
-            wires,
-            feed,
-            observer,
-            clock,
-            loaders=loaders,
-            role_options=role_options.of,
-            lease_file=_lease_file(settings, observer),
-            pace=Pace(
-                newcomers=(settings.dhcp.newcomers_per_second, settings.dhcp.newcomers_per_second * 10),
-                unlisted=(settings.dhcp.unlisted_per_second, settings.dhcp.unlisted_per_second * 10),
-            ),
-        )
-        threads = [threading.Thread(target=each.run, name=name) for name, each in (("dhcp", dhcp), ("tftp", tftp))]
-        alone = [served.name for served in wires if served.mode is Mode.AUTHORITATIVE]
-        ours = frozenset(served.address for served in wires)
-        watch = RogueWatch(
-            alone if settings.dhcp.probe_seconds else [], ours, observer, clock, settings.dhcp.probe_seconds
-        )
-        watching = threading.Thread(target=watch.run, args=(stop,), name="rogue watch", daemon=True)
-        for thread in (*threads, watching):
-            thread.start()
-        numbers = settings.data_dir / PACKETS_METRICS
-        log.info("packets served", wires=[wire.name for wire in wires])
-        # What is there now stays: to look for garbage in 10,000 machines stops the loops for a tenth of a second.
-        gc.collect()
-        gc.freeze()
-        while not stop.wait(0.5):
-            if not all(thread.is_alive() for thread in threads) or writer.ended():
-                break
-            role_options.refresh()
-            _publish(numbers, exposition(dhcp.counters, dhcp.lease_counts(), watch.current, observer.dropped_total))
-        dhcp.stop()
-        tftp.stop(grace=5.0)
-        for thread in threads:
-            thread.join()
-        if not stop.is_set():
-            what = "the writer of observations" if writer.ended() else "a packet loop"
-            raise Refused(f"{what} ended by itself", "see the log; the supervisor starts it again")
-
-
-def _go_first() -> None:
-    """An OFFER is due in milliseconds, nothing else here is. Without CAP_SYS_NICE it goes as it goes."""
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
-        # A nice value counts within a session only where the kernel groups processes by session (sched(7)); the
-        # session of our own, if we do not lead one already, has one, too.
-        with suppress(PermissionError):
-            os.setsid()
-        Path("/proc/self/autogroup").write_text(str(_NICE))
 
 
 def web(settings: Settings, stop: threading.Event) -> None:
     """The page and API for people, and what machines ask for."""
     with ExitStack() as stack:
         house = stack.enter_context(House.open(settings, database_may_be_away=True))
-        feed = _feed(stack, house, "web", files=True)
+        feed = house.follow(stack, "web", files=True)
         journal = Journal(settings.data_dir / "journal.jsonl")
         metrics = settings.data_dir / PACKETS_METRICS
         checkup = Checkup(lambda deep: examination.examine(settings, deep=deep, metrics=metrics), clock)
@@ -219,7 +96,7 @@ def images(settings: Settings, stop: threading.Event) -> None:
     """Bulk files by kernel sendfile, on the stock asyncio loop (uvloop has no sendfile)."""
     with ExitStack() as stack:
         house = stack.enter_context(House.open(settings, database_may_be_away=True))
-        feed = _feed(stack, house, "images", files=False)
+        feed = house.follow(stack, "images", files=False)
         observer = _observer(stack, house, "images")
         hosts = [str(address_of(wire)) for wire in settings.wires]
         listen = (
@@ -345,33 +222,6 @@ def _watch(house: House, feed: ChangeFeed, journal: Journal, stop: threading.Eve
             retention.step(now)
         except (StoreUnavailable, Refused) as error:
             log.warning("watchdog waits for the database", error=str(error))
-
-
-def _feed(stack: ExitStack, house: House, name: str, *, files: bool | str, keep: bool = True) -> ChangeFeed:
-    feed = ChangeFeed(house.store, snapshot_file=house.snapshot_file(name), keep=keep, files=files)
-    feed.start()
-    stack.callback(feed.stop)
-    return feed
-
-
-def _publish(file: Path, text: str) -> None:
-    """Put numbers where the web service's /metrics takes them from, whole or not at all. A full disk costs the
-    numbers, not the service."""
-    fresh = file.with_suffix(".new")
-    with suppress(OSError):
-        fresh.write_text(text)
-        fresh.replace(file)
-
-
-def _lease_file(settings: Settings, observer: Observer) -> LeaseFile | None:
-    """None when it cannot be used: machines with reservations are served all the same."""
-    try:
-        return LeaseFile.open(settings.data_dir / "leases.db")
-    except Refused as refused:
-        log.exception("no addresses of pools are given out", reason=str(refused))
-        why = f"no addresses of pools are given out: {refused}"
-        observer.observe(Event(Kind.SERVICE, why, clock(), actor="dhcp"))
-        return None
 
 
 def _observer(stack: ExitStack, house: House, name: str) -> EventWriter:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,7 @@ from provisioner.images.store import ImageStore
 from provisioner.settings import Settings
 from provisioner.storage import backup
 from provisioner.storage.database import migrate, open_engine
+from provisioner.storage.feed import ChangeFeed
 from provisioner.storage.secrets import Keyring
 from provisioner.storage.store import SqlStore
 
@@ -82,6 +83,13 @@ class House:
     def snapshot_file(self, service: str) -> Path:
         """Where a service finds the inventory when the database is away at its start."""
         return self.settings.data_dir / f"snapshot-{service}.json"
+
+    def follow(self, stack: ExitStack, service: str, *, files: bool | str, keep: bool = True) -> ChangeFeed:
+        """The service's snapshot of the inventory, followed until ``stack`` ends; arguments as ChangeFeed's."""
+        feed = ChangeFeed(self.store, snapshot_file=self.snapshot_file(service), keep=keep, files=files)
+        feed.start()
+        stack.callback(feed.stop)
+        return feed
 
     @cached_property
     def roles(self) -> RoleFolder:

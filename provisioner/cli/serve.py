@@ -19,14 +19,14 @@ def serve(
     only: Annotated[str | None, typer.Option(help="Run one service: packets, web, images or bmc.")] = None,
 ) -> None:
     """Serve DHCP, TFTP, the machines, the page and the images until stopped."""
-    from provisioner import services, sockets  # noqa: PLC0415 - the web frameworks would double every command's start
+    from provisioner import one_service, sockets  # noqa: PLC0415 - what only this command needs
 
     settings = session.settings(interface=interface)
     if only is not None:
-        services.run(only, settings)
+        one_service.run(only, settings)
         return
     with House.open(settings, database_may_be_away=True) as house:
-        services.check(settings)
+        one_service.check(settings)
         try:
             link = accounts.first_login_link(house.store, clock())
         except StoreUnavailable as away:

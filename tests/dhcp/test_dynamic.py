@@ -5,89 +5,43 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from provisioner.dhcp.decision import Cause, Decision
+from provisioner.dhcp.decision import Cause
 from provisioner.dhcp.leases import (
     OFFERED_FOR,
     QUARANTINED_FOR,
     SECOND,
     HoldBack,
     Lease,
-    LeaseBook,
     LeaseState,
     Put,
     Sight,
 )
-from provisioner.dhcp.packet import NOWHERE, Packet
+from provisioner.dhcp.packet import NOWHERE
 from provisioner.domain.events import Kind
-from provisioner.domain.inventory import Inventory
 from provisioner.domain.mac import Mac
-from provisioner.domain.machine import Address, Interface
-from provisioner.domain.subnet import AddressRange, UnknownPolicy
+from provisioner.domain.subnet import UnknownPolicy
 
+from .pool import FIRST, LAST, LEASED_FOR, POOLED, Server, stranger
 from .rack import (
     ACK,
-    CONTEXT,
     DECLINE,
     DISCOVER,
     INFORM,
     IP,
     MAC,
     NAK,
-    NEAR,
-    NODE,
     NOW,
     OFFER,
     RELEASE,
     REQUEST,
-    SECOND_MAC,
     SERVER,
-    SPACE,
     STRANGER,
     Asker,
-    ask,
     pxe,
     rack,
 )
 
-FIRST, LAST = IPv4Address("10.98.0.200"), IPv4Address("10.98.0.203")
-POOLED = replace(NEAR, pools=(AddressRange(FIRST, LAST),), unknown=UnknownPolicy.ENROL, lease_seconds=600)
-LEASED_FOR = 600 * SECOND
-HERE = rack(NODE, subnets=(POOLED,))
 ELSEWHERE = IPv4Address("192.0.2.9")
-
-
-def stranger(number: int) -> Asker:
-    return Asker(mac=Mac(STRANGER[:5] + bytes((number,))))
-
-
-class Server:
-    """Answers, and remembers what the decisions leave behind, as the packet loop does."""
-
-    def __init__(self, inventory: Inventory = HERE, newcomers: tuple[float, float] = (1000, 1000)) -> None:
-        self.book = LeaseBook(newcomers=newcomers)
-        self.inventory = inventory
-        self.context = replace(CONTEXT, leases=self.book)
-
-    def __call__(
-        self, asker: Asker, kind: bytes = DISCOVER, options: dict[int, bytes] | None = None, **more: object
-    ) -> tuple[Decision, Packet | None]:
-        more = {"inventory": self.inventory, "context": self.context, **more}
-        decision, reply = ask(asker, kind, options, **more)  # type: ignore[arg-type]
-        for effect in decision.effects:
-            if isinstance(effect, Put):
-                self.book.put(effect.lease)
-        return decision, reply
-
-    def lease(self, asker: Asker, **more: object) -> IPv4Address:
-        """DISCOVER and REQUEST, as a client that takes what it is offered."""
-        decision, offer = self(asker, **more)
-        assert offer is not None, decision.reason
-        taken = {50: offer.yiaddr.packed, 54: SERVER.packed}
-        decision, ack = self(asker, REQUEST, taken, **more)
-        assert ack is not None, decision.reason
-        assert ack.options[53] == ACK, decision.reason
-        assert ack.yiaddr == offer.yiaddr
-        return ack.yiaddr
 
 
 def test_a_stranger_gets_an_address_of_the_pool_once_it_is_on_disk() -> None:
@@ -176,17 +130,6 @@ def test_the_order_is_current_then_previous_then_requested_then_pool() -> None:
         _, offer = server_(asker, DISCOVER, {50: IPv4Address(not_free).packed})
         assert offer is not None
         assert offer.yiaddr == FIRST
-
-
-def test_reserved_and_served_addresses_within_a_pool_are_not_given_out() -> None:
-    everything = replace(
-        POOLED, pools=(AddressRange(IPv4Address("10.98.0.0"), IPv4Address("10.98.0.5")),), gateway=None
-    )
-    node = replace(NODE, addresses=(Address(SPACE, IPv4Address("10.98.0.5"), MAC),))
-    server = Server(rack(node, subnets=(everything,)))
-    # .0 is the network, .1 ours, .2 and .3 its DNS servers, .5 reserved.
-    assert server.lease(stranger(1)) == IPv4Address("10.98.0.4")
-    assert server(stranger(2))[1] is None
 
 
 def test_the_address_that_was_free_for_longest_is_given_out_again() -> None:
@@ -326,77 +269,12 @@ def test_a_storm_of_new_clients_is_slowed_and_the_listed_are_not() -> None:
     assert server(stranger(2), now=NOW + SECOND)[1] is not None
 
 
-def test_a_second_nic_gets_an_address_of_the_pool_but_no_install() -> None:
-    node = replace(NODE, interfaces=(*NODE.interfaces, Interface(SPACE, SECOND_MAC)))
-    server = Server(rack(node, subnets=(POOLED,)))
-    decision, offer = server(Asker(mac=SECOND_MAC))
-    assert offer is not None
-    assert (offer.yiaddr, decision.machine_id) == (FIRST, NODE.id)
-    assert not any(isinstance(effect, Sight) for effect in decision.effects)
-
-
-def test_a_reservation_made_over_a_lease_waits_for_its_end() -> None:
-    server = Server()
-    server.book.put(Lease(IP, STRANGER, LeaseState.BOUND, NOW + LEASED_FOR))
-    decision, offer = server(Asker())
-    assert offer is None
-    assert decision.cause is Cause.HELD_BACK
-    assert f"10.98.0.17 is leased to {STRANGER} until it renews" in decision.reason
-    _, reply = server(Asker(mac=STRANGER), REQUEST, ciaddr=IP)
-    assert reply is not None
-    assert reply.options[53] == NAK
-    assert server(Asker(), now=NOW + LEASED_FOR)[1] is not None
-
-
-def test_a_listed_machine_with_a_lease_is_told_its_reservation() -> None:
-    server = Server()
-    server.book.put(Lease(FIRST, MAC, LeaseState.BOUND, NOW + LEASED_FOR))
-    _, reply = server(Asker(), REQUEST, ciaddr=FIRST)
-    assert reply is not None
-    assert reply.options[53] == NAK
-    assert server.lease(Asker()) == IP
-
-
-def test_a_clock_that_is_set_expires_nothing() -> None:
-    book = LeaseBook([Lease(FIRST, MAC, LeaseState.BOUND, NOW + SECOND)])
-    day = 86_400 * SECOND
-    book.shift(day)
-    assert not book.free(FIRST, NOW + day)
-    assert book.free(FIRST, NOW + day + SECOND)
-
-
 def test_a_lease_that_could_not_be_written_is_undone() -> None:
     server = Server()
     before = server.book.put(Lease(FIRST, STRANGER, LeaseState.BOUND, NOW + LEASED_FOR))
     server.book.take_back(FIRST, before)
     assert len(server.book) == 0
     assert server.lease(stranger(7)) == FIRST
-
-
-def test_a_pool_is_found_in_bounded_time_when_it_is_full() -> None:
-    """60,000 addresses, all leased: the search must not walk through them for each client."""
-    big = replace(
-        POOLED,
-        prefix=type(NEAR.prefix)("10.0.0.0/8"),
-        pools=(AddressRange(IPv4Address("10.64.0.0"), IPv4Address("10.64.234.95")),),
-    )
-    looks = 0
-
-    def taken(address: IPv4Address) -> bool:
-        nonlocal looks
-        looks += 1
-        return False
-
-    book = LeaseBook()
-    for number in range(60_000):
-        chosen = book.choose(big, taken, NOW)
-        assert chosen is not None
-        book.put(Lease(chosen, Mac(b"\2\0" + number.to_bytes(4, "big")), LeaseState.BOUND, NOW + LEASED_FOR))
-    looks = 0
-    for _ in range(1000):
-        assert book.choose(big, taken, NOW + 1) is None
-    assert looks == 0
-    assert book.choose(big, taken, NOW + LEASED_FOR) == IPv4Address("10.64.0.0")
 
 
 def test_two_clients_never_hold_one_address() -> None:

@@ -1,15 +1,18 @@
-"""The book of leases: what it counts is what it has."""
+"""The book of leases: what it counts is what it has, and it is quick however full it is."""
 
 import random
 from collections import Counter
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 from provisioner.dhcp.leases import SECOND, Lease, LeaseBook, LeaseState
 from provisioner.domain.mac import Mac
+from provisioner.domain.subnet import AddressRange
 
-from .rack import NOW
+from .rack import MAC, NEAR, NOW
 
 HOUR = 3600 * SECOND
+FIRST = IPv4Address("10.98.0.200")
 
 
 def told(book: LeaseBook, now: int) -> Counter[str]:
@@ -32,3 +35,37 @@ def test_the_counts_follow_every_change() -> None:
             book.shift(chance.choice((-HOUR, HOUR)))
         assert book.counts(now) == told(book, now)
     assert len(book) > 50
+
+
+def test_a_clock_that_is_set_expires_nothing() -> None:
+    book = LeaseBook([Lease(FIRST, MAC, LeaseState.BOUND, NOW + SECOND)])
+    day = 86_400 * SECOND
+    book.shift(day)
+    assert not book.free(FIRST, NOW + day)
+    assert book.free(FIRST, NOW + day + SECOND)
+
+
+def test_a_pool_is_found_in_bounded_time_when_it_is_full() -> None:
+    """60,000 addresses, all leased: the search must not walk through them for each client."""
+    big = replace(
+        NEAR,
+        prefix=type(NEAR.prefix)("10.0.0.0/8"),
+        pools=(AddressRange(IPv4Address("10.64.0.0"), IPv4Address("10.64.234.95")),),
+    )
+    looks = 0
+
+    def taken(address: IPv4Address) -> bool:
+        nonlocal looks
+        looks += 1
+        return False
+
+    book = LeaseBook()
+    for number in range(60_000):
+        chosen = book.choose(big, taken, NOW)
+        assert chosen is not None
+        book.put(Lease(chosen, Mac(b"\2\0" + number.to_bytes(4, "big")), LeaseState.BOUND, NOW + HOUR))
+    looks = 0
+    for _ in range(1000):
+        assert book.choose(big, taken, NOW + 1) is None
+    assert looks == 0
+    assert book.choose(big, taken, NOW + HOUR) == IPv4Address("10.64.0.0")
