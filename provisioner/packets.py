@@ -31,6 +31,9 @@ log = structlog.get_logger()
 _NICE = -5
 _FILES_OF_PACKETS = "boot.grub"
 """Of an install's compiled files TFTP serves this one."""
+_LEASES_AT_ONCE = 1000
+"""New leases are no garbage either. So many are told the collector together: what else it is told on the way stays,
+so that it must not be every half second."""
 
 
 def packets(settings: Settings, stop: threading.Event) -> None:
@@ -87,11 +90,16 @@ def packets(settings: Settings, stop: threading.Event) -> None:
         # What is there now stays: to look for garbage in 10,000 machines stops the loops for a tenth of a second.
         gc.collect()
         gc.freeze()
+        kept = 0
         while not stop.wait(0.5):
             if not all(thread.is_alive() for thread in threads) or writer.ended():
                 break
             role_options.refresh()
-            _publish(numbers, exposition(dhcp.counters, dhcp.lease_counts(), watch.current, observer.dropped_total))
+            leases = dhcp.lease_counts()
+            if (known := sum(leases.values())) > kept + _LEASES_AT_ONCE:
+                gc.freeze()
+                kept = known
+            _publish(numbers, exposition(dhcp.counters, leases, watch.current, observer.dropped_total))
         dhcp.stop()
         tftp.stop(grace=5.0)
         for thread in threads:

@@ -6,9 +6,9 @@ must outlive the process goes to ``lease_file`` first. Times are UTC microsecond
 
 import heapq
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from enum import IntEnum
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from provisioner.domain.events import Sighting
 from provisioner.domain.mac import Mac
@@ -37,8 +37,7 @@ class LeaseState(IntEnum):
     """Another device answers on it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """One address of a pool. Beyond ``until`` it is a memory of whose it was."""
 
     address: IPv4Address
@@ -51,23 +50,20 @@ class Lease:
         return self.until > now and self.state is not LeaseState.RELEASED
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(NamedTuple):
     """Somebody unknown was seen."""
 
     sighting: Sighting
 
 
-@dataclass(frozen=True, slots=True)
-class HoldBack:
+class HoldBack(NamedTuple):
     """The address answered for somebody else (DECLINE): do not offer it before ``until`` (UTC microseconds)."""
 
     address: IPv4Address
     until: int
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(NamedTuple):
     """The lease as it is from now on."""
 
     lease: Lease
@@ -221,7 +217,7 @@ class LeaseBook:
         """The clock was stepped by so many microseconds: what was left of every lease is still left."""
         self._ends.clear()
         for lease in list(self._leases.values()):
-            shifted = self._leases[lease.address] = replace(lease, until=lease.until + by)
+            shifted = self._leases[lease.address] = lease._replace(until=lease.until + by)
             self._count(shifted, 1)
         self._pools.clear()
 
