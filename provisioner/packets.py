@@ -99,7 +99,8 @@ def packets(settings: Settings, stop: threading.Event) -> None:
             if (known := sum(leases.values())) > kept + _LEASES_AT_ONCE:
                 gc.freeze()
                 kept = known
-            _publish(numbers, exposition(dhcp.counters, leases, watch.current, observer.dropped_total))
+            told = exposition(dhcp.counters, leases, watch.current, observer.dropped_total, dhcp.lease_fault)
+            _publish(numbers, told)
         dhcp.stop()
         tftp.stop(grace=5.0)
         for thread in threads:
@@ -121,12 +122,18 @@ def _go_first() -> None:
 
 
 def _publish(file: Path, text: str) -> None:
-    """Put numbers where the web service's /metrics takes them from, whole or not at all. A full disk costs the
-    numbers, not the service."""
+    """Put numbers where the web service's page and /metrics take them from, whole. On a full disk they go where the
+    last ones were, as far as there is room; that costs numbers, not the service."""
     fresh = file.with_suffix(".new")
-    with suppress(OSError):
+    try:
         fresh.write_text(text)
         fresh.replace(file)
+    except OSError:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        with suppress(OSError), file.open("r+b", buffering=0) as here:
+            fits = text.encode()[: os.fstat(here.fileno()).st_size]
+            here.truncate(here.write(fits[: fits.rfind(b"\n") + 1]))
 
 
 def _lease_file(settings: Settings, observer: Observer) -> LeaseFile | None:

@@ -8,6 +8,8 @@ from provisioner.domain.events import Kind
 
 PACKETS_METRICS = "metrics-packets.prom"
 """In ``data_dir``: the packets service has no HTTP of its own."""
+_UNQUOTED = str.maketrans('"\\\n', "'/ ")
+"""For a label's value, which then needs no escapes."""
 
 
 class Counters:
@@ -31,16 +33,29 @@ class Counters:
 
 
 def exposition(
-    counters: Counters, leases: Mapping[str, int], rogues: Iterable[tuple[str, str, str]], dropped: int
+    counters: Counters,
+    leases: Mapping[str, int],
+    rogues: Iterable[tuple[str, str, str]],
+    dropped: int,
+    lease_fault: str = "",
 ) -> str:
     """Prometheus' text format. ``leases``: how many by state; ``rogues``: interface, address and MAC of others;
-    ``dropped``: observations that the database was too slow for."""
-    return "\n".join(_lines(counters, leases, rogues, dropped)) + "\n"
+    ``dropped``: observations that the database was too slow for; ``lease_fault``: why leases cannot be written."""
+    return "\n".join(_lines(counters, leases, rogues, dropped, lease_fault)) + "\n"
 
 
 def _lines(
-    counters: Counters, leases: Mapping[str, int], rogues: Iterable[tuple[str, str, str]], dropped: int
+    counters: Counters,
+    leases: Mapping[str, int],
+    rogues: Iterable[tuple[str, str, str]],
+    dropped: int,
+    lease_fault: str,
 ) -> Iterator[str]:
+    # First: on a full disk what stands first is what can still be said.
+    why = lease_fault.translate(_UNQUOTED)
+    yield "# HELP provisioner_dhcp_leases_refused Leases cannot be written; pools give no addresses."
+    yield "# TYPE provisioner_dhcp_leases_refused gauge"
+    yield f'provisioner_dhcp_leases_refused{{why="{why}"}} {int(bool(why))}'
     yield "# HELP provisioner_packets_observations_dropped_total Observations that the database was too slow for."
     yield "# TYPE provisioner_packets_observations_dropped_total counter"
     yield f"provisioner_packets_observations_dropped_total {dropped}"

@@ -22,8 +22,10 @@ _BUSY_SECONDS = 2.0
 _WAITING = 10_000
 """Leases that may wait for the disk; more are refused, since their clients have given up by then."""
 _APART = 0.002
-"""Seconds from one commit's start to the next one's. A quick disk would else be given every lease on its own, and each
-commit costs the packet loop Python's lock a few times. A lease that comes alone does not wait."""
+"""Seconds from one commit's start to the next one's. A quick disk would else be given every lease on its own, and
+each commit costs the packet loop Python's lock a few times. A lease that comes alone does not wait."""
+_TRY_AGAIN = 2.0
+"""Seconds after a commit that failed until the file is tried without anybody asking for an address."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS leases (
     address INTEGER PRIMARY KEY,
@@ -94,12 +96,23 @@ class LeaseFile:
                 self._connection.execute("ROLLBACK")
             raise NotWritten(str(error)) from error
 
+    def try_out(self) -> None:
+        """Write something that changes nothing, to see whether leases could be. Raises NotWritten."""
+        try:
+            # The number is nobody's; to set it writes the file's first page.
+            self._connection.execute("PRAGMA user_version = 0")
+        except sqlite3.Error as error:
+            raise NotWritten(str(error)) from error
+
     def close(self) -> None:
         self._connection.close()
 
 
 class LeaseWriter:
-    """Writes leases in groups. ``wake`` is called from its thread when ``finished`` has something to tell."""
+    """Writes leases in groups. ``wake`` is called from its thread when ``finished`` has something to tell.
+
+    ``fault``: why the last commit failed; empty while leases can be written.
+    """
 
     def __init__(self, file: LeaseFile, wake: Callable[[], None]) -> None:
         self._file = file
@@ -108,6 +121,7 @@ class LeaseWriter:
         self._waiting: list[tuple[Sequence[Lease], object]] = []
         self._done: list[tuple[object, str]] = []
         self._closed = False
+        self.fault = ""
         self._thread = threading.Thread(target=self._run, name="lease writer")
         self._thread.start()
 
@@ -139,18 +153,29 @@ class LeaseWriter:
         while True:
             with self._ready:
                 while not self._waiting and not self._closed:
-                    self._ready.wait()
+                    if not self._ready.wait(_TRY_AGAIN if self.fault else None):
+                        break
             time.sleep(max(0.0, due - time.monotonic()))
             due = time.monotonic() + _APART
             with self._ready:
                 group, self._waiting = self._waiting, []
-            if not group:
+                ended = self._closed and not group
+            if ended:
                 return
-            try:
-                self._file.write(lease for leases, _ in group for lease in leases)
-                why = ""
-            except NotWritten as fault:
-                why = str(fault)
+            self.fault = self._written(group)
+            if not group:
+                continue
             with self._ready:
-                self._done += [(ticket, why) for _, ticket in group]
+                self._done += [(ticket, self.fault) for _, ticket in group]
             self._wake()
+
+    def _written(self, group: Sequence[tuple[Sequence[Lease], object]]) -> str:
+        """Empty, or why not. Without leases the file is tried out."""
+        try:
+            if group:
+                self._file.write(lease for leases, _ in group for lease in leases)
+            else:
+                self._file.try_out()
+        except NotWritten as fault:
+            return str(fault)
+        return ""

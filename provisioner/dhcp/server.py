@@ -163,6 +163,11 @@ class DhcpServer:
         """The pools' addresses by state, for the metrics. Any thread may ask."""
         return self._book.counts(self._clock())
 
+    @property
+    def lease_fault(self) -> str:
+        """Why no address of a pool is given out; empty: they are. Any thread may ask."""
+        return self._writer.fault if self._writer is not None else "leases.db could not be opened"
+
     def _register(self, serving: "_Serving") -> None:
         wire = serving.wire
         for sock in (wire.udp, wire.boot, wire.arp):

@@ -9,6 +9,7 @@ _FRESH_SECONDS = 60
 _ROGUE = re.compile(
     r'^provisioner_dhcp_rogue_servers\{interface="([^"]*)",address="([^"]*)",mac="([^"]*)"\} 1$', re.MULTILINE
 )
+_LEASE_FAULT = re.compile(r'^provisioner_dhcp_leases_refused\{why="([^"]*)"\} 1$', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +35,9 @@ def published(file: Path | None) -> str:
 def rogues(file: Path | None) -> tuple[Rogue, ...]:
     """Who else gives addresses where we are the only ones to do so."""
     return tuple(Rogue(*found) for found in _ROGUE.findall(published(file)))
+
+
+def lease_fault(file: Path | None) -> str:
+    """Why no address of a pool is given out; empty: they are, or nothing is known."""
+    found = _LEASE_FAULT.search(published(file))
+    return found[1] if found else ""

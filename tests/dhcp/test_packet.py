@@ -128,6 +128,61 @@ def test_overloaded_fields_are_read_after_the_options_file_first() -> None:
     assert (packet.file, packet.sname) == (b"", b"")
 
 
+@pytest.mark.rule("dhcp-16")
+@pytest.mark.parametrize(
+    ("overload", "names", "file", "sname"),
+    [
+        (1, b"ab", b"", b"\x0c\x01c\xff"),
+        (2, b"ac", b"\x0c\x01b\xff", b""),
+    ],
+)
+def test_only_the_field_that_option_52_names_holds_options(
+    overload: int, names: bytes, file: bytes, sname: bytes
+) -> None:
+    wire = bytearray(encode(Packet(1, 1, bytes(16))))
+    wire[240:] = b"\x35\x01\x01\x34\x01" + bytes((overload,)) + b"\x0c\x01a\xff"
+    wire[108:236] = b"\x0c\x01b\xff".ljust(128, b"\0")
+    wire[44:108] = b"\x0c\x01c\xff".ljust(64, b"\0")
+    packet = decode(bytes(wire))
+    assert packet.options == {53: b"\x01", 12: names}
+    assert (packet.file, packet.sname) == (file, sname)
+
+
+@pytest.mark.rule("dhcp-16")
+@pytest.mark.parametrize(
+    ("overload", "file", "sname", "says"),
+    [
+        (1, b"\x0c", b"", "option 12 in file has no length"),
+        (2, b"", b"\x0c", "option 12 in sname has no length"),
+        (1, b"\x34\x01\x01", b"", "option 52 appears inside an overloaded field"),
+    ],
+)
+def test_a_fault_in_an_overloaded_field_is_told_with_its_place(
+    overload: int, file: bytes, sname: bytes, says: str
+) -> None:
+    wire = bytearray(encode(Packet(1, 1, bytes(16))))
+    wire[240:] = b"\x35\x01\x01\x34\x01" + bytes((overload,)) + b"\xff"
+    # At the very end of the field, where nothing can follow.
+    wire[108:236] = file.rjust(128, b"\0")
+    wire[44:108] = sname.rjust(64, b"\0")
+    with pytest.raises(MalformedPacket, match=f"^{says}$"):
+        decode(bytes(wire))
+
+
+def test_padding_may_stand_between_options_and_a_value_may_be_empty_or_fill_its_length() -> None:
+    head = encode(Packet(1, 1, bytes(16)))[:240]
+    assert decode(head + b"\x35\x01\x01\0\0\0\x0c\x01a\xff").options == {53: b"\x01", 12: b"a"}
+    assert decode(head + b"\x35\x01\x01\x50\0").options == {53: b"\x01", 80: b""}
+    assert decode(head).options == {}
+    assert encode(Packet(1, 1, bytes(16), options={43: bytes(255)}), 0)[240:] == b"\x2b\xff" + bytes(255) + b"\xff"
+
+
+def test_plain_bootp_is_refused_by_its_name() -> None:
+    wire = encode(Packet(1, 1, bytes(16)))
+    with pytest.raises(MalformedPacket, match=r"^the DHCP magic cookie is missing; plain BOOTP is not served$"):
+        decode(wire[:236] + bytes(4) + wire[240:])
+
+
 @pytest.mark.parametrize(
     ("tail", "says"),
     [

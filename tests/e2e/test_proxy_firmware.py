@@ -45,11 +45,18 @@ def foreign_server(on: Wire, folder: Path) -> Iterator[None]:
 
 @pytest.mark.rule("dhcp-28")
 @pytest.mark.rule("dhcp-41")
+@pytest.mark.parametrize(
+    ("made_with", "known_as", "told_on"),
+    [
+        pytest.param(LabFirmware.BIOS, "bios", "looked for a boot server; boot file", id="bios"),
+        pytest.param(LabFirmware.UEFI, "uefi-x64", "asked the boot server on port 4011; boot file", id="uefi"),
+    ],
+)
 def test_a_newcomer_boots_beside_dnsmasq_and_tells_what_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made_with: LabFirmware, known_as: str, told_on: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PROVISIONER_INTERFACES", '[{"name": "br0", "dhcp": "proxy"}]')
-    hardware = Hardware("newcomer", LabFirmware.BIOS, MAC, UUID_TOLD, "SN-4711")
+    hardware = Hardware("newcomer", made_with, MAC, UUID_TOLD, "SN-4711")
     with wire("10.98.0.1/24") as on, foreign_server(on, tmp_path), serving(on, tmp_path, interface="") as appliance:
         appliance.run("subnet", "add", "10.98.0.0/24", "--gateway", "10.98.0.1", "--unknown", "enrol")
         sh("ip", "-n", on.server, "tuntap", "add", "tap0", "mode", "tap")
@@ -68,7 +75,7 @@ def test_a_newcomer_boots_beside_dnsmasq_and_tells_what_it_is(
         told = appliance.messages(NAME)
         events = [event["message"] for event in appliance.ask("machine", "events", "--limit", "500")]
     assert (known["name"], known["state"], known["uuid"]) == (NAME, "new", str(UUID_TOLD))
-    assert known["firmware"] == "bios"
+    assert known["firmware"] == known_as
     assert (tmp_path / "dnsmasq.leases").read_text().count(f" {MAC} ") == 1, "the address is the other server's"
-    assert any("looked for a boot server" in message for message in events)
+    assert any(told_on in message for message in events), events
     assert any("gets discover because" in message for message in told)

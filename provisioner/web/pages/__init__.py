@@ -183,6 +183,7 @@ def _board_values(parts: Parts, board: Board, drawer: Drawer | None) -> dict[str
         "now": board.now,
         "available": board.readings.available,
         "rogues": board.rogues,
+        "lease_fault": board.lease_fault,
         "problems": report.problems if (report := parts.checkup and parts.checkup.latest) else (),
         "has_subnets": bool(parts.snapshot.inventory.subnets),
         "stream_url": board.view.url("/stream/rows", after=str(position)),

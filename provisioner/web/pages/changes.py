@@ -87,10 +87,7 @@ class BoardWatch:
         )
         strip = after.strip if before is None or before.strip != after.strip else None
         begun = before is not None and bool(before.strip.total) != bool(after.strip.total)
-        came_or_went = before is not None and (before.readings.available, before.rogues) != (
-            after.readings.available,
-            after.rogues,
-        )
+        came_or_went = before is not None and _banners(before) != _banners(after)
         told = rows or whole or strip or begun or came_or_went
         return BoardChange(after, rows, whole, strip, begun) if told else None
 
@@ -104,6 +101,11 @@ class BoardWatch:
             return set(), False
         self.position = Position(max(newest, self.position.cursor), self.position.order)
         return ids, more
+
+
+def _banners(board: Board) -> tuple[object, ...]:
+    """What stands above the machines."""
+    return board.readings.available, board.rogues, board.lease_fault
 
 
 @dataclass(frozen=True, slots=True)

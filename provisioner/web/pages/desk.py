@@ -8,7 +8,7 @@ from uuid import UUID
 from provisioner.domain import outlook
 from provisioner.domain.bmc import Bmc
 from provisioner.domain.machine import Machine, State
-from provisioner.web.packets_numbers import Rogue, rogues
+from provisioner.web.packets_numbers import Rogue, lease_fault, rogues
 from provisioner.web.pages import board, readings, timeline
 from provisioner.web.pages.acts import Act, acts_for
 from provisioner.web.pages.board import Readings, Row, Selection, Strip, View
@@ -28,6 +28,8 @@ class Board:
     now: int
     rogues: tuple[Rogue, ...] = ()
     """Other DHCP servers on our wires."""
+    lease_fault: str = ""
+    """Why no address of a pool is given out."""
 
     @property
     def order(self) -> str:
@@ -76,8 +78,9 @@ class Desk:
             read = replace(known, available=False)
         strip = board.strip(inventory, view, read.usual, now)
         shown = replace(view, page=min(view.page, selection.pages))
-        others = rogues(self.parts.packets_metrics)
-        return Board(shown, selection, strip, board.rows(selection.machines, read, now), read, now, others)
+        numbers = self.parts.packets_metrics
+        rows = board.rows(selection.machines, read, now)
+        return Board(shown, selection, strip, rows, read, now, rogues(numbers), lease_fault(numbers))
 
     def drawer(self, machine: Machine) -> Drawer:
         """Blocking: a few queries for one machine."""

@@ -59,6 +59,7 @@ def _board_message(change: BoardChange, position: str) -> str:
         now=shown.now,
         available=shown.readings.available,
         rogues=shown.rogues,
+        lease_fault=shown.lease_fault,
     )
     return message(html, position)
 

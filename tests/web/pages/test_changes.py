@@ -238,3 +238,19 @@ def test_another_dhcp_server_is_a_banner_while_it_answers(office: Office, tmp_pa
     told = watch.step()
     assert told is not None
     assert told.board.rogues == ()
+
+
+def test_leases_that_cannot_be_written_are_a_banner_until_they_can(office: Office, tmp_path: Path) -> None:
+    file = tmp_path / "packets.prom"
+    parts = replace(office.appliance.parts, packets_metrics=file)
+    browser = TestClient(create_people_app(parts), base_url="http://appliance", cookies={COOKIE: office.secret})
+    on_their_way(office, 1)
+    file.write_text('provisioner_dhcp_leases_refused{why=""} 0\n')
+    watch = opened(Desk(parts))
+    assert "leases cannot be written" not in browser.get("/").text
+    file.write_text('provisioner_dhcp_leases_refused{why="database or disk is full"} 1\n')
+    assert "leases cannot be written (database or disk is full)" in browser.get("/").text
+    office.appliance.clock.advance(TIME_PASSES / SECOND)
+    told = watch.step()
+    assert told is not None, "an open page is told without a machine having moved"
+    assert told.board.lease_fault == "database or disk is full"
