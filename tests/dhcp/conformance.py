@@ -74,9 +74,9 @@ is not listed, and a NIC without a reservation, gets what its subnet says (`prov
 --unknown ignore|address|enrol|approve --pool FIRST-LAST`). Leases are in `leases.db` in `data_dir`, on disk
 before they are acknowledged (those of two milliseconds together). When that fails, because the disk is full or
 something holds the file, they are refused with the reason, a banner on the page and
-`provisioner_dhcp_leases_refused` say so until a write succeeds, and listed machines are served as before. An offer keeps its address for 20 seconds. While it travels, ARP asks who has the address; if
-somebody answers it is put aside for an hour, as it is after a DECLINE. Behind a relay only the client itself
-can find that out.
+`provisioner_dhcp_leases_refused` say so until a write succeeds, and listed machines are served as before. An offer
+keeps its address for 20 seconds. While it travels, ARP asks who has the address; if somebody answers it is put
+aside for an hour, as it is after a DECLINE. Behind a relay only the client itself can find that out.
 
 ## Who is not listed
 

@@ -60,6 +60,15 @@ def fill(file: Path) -> None:
                 assert error.errno == errno.ENOSPC
 
 
+@contextmanager
+def held(database: Path) -> Iterator[None]:
+    """Somebody writes to it and does not end."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        yield
+        holder.execute("ROLLBACK")
+
+
 def asks(on: Wire, client: str, script: Path) -> str:
     sh("ip", "-n", on.clients[client], "addr", "flush", "dev", "eth0", "scope", "global")
     return udhcpc(on, client, script)
@@ -97,10 +106,9 @@ def test_no_address_of_a_pool_is_given_out_and_the_page_says_why(tmp_path: Path,
         assert "GOT bound ip=10.98.0.200" in asks(on, "stranger", script)
         assert "leases cannot be written" not in page()
 
-        with closing(sqlite3.connect(disk / "leases.db", isolation_level=None)) as holder:
-            holder.execute("BEGIN EXCLUSIVE")
+        # Both: who holds the inventory's database keeps nobody who is listed from booting, either.
+        with held(disk / "leases.db"), held(disk / "provisioner.db"):
             served_and_refused("(database is locked)")
-            holder.execute("ROLLBACK")
         wait_for("the banner to go", lambda: "leases cannot be written" not in page(), 30)
         assert "GOT bound ip=10.98.0.200" in asks(on, "stranger", script)
 
