@@ -21,9 +21,10 @@ _BUSY_SECONDS = 2.0
 """How long a commit waits for a file that somebody else has locked. Clients ask again within about four."""
 _WAITING = 10_000
 """Leases that may wait for the disk; more are refused, since their clients have given up by then."""
-_APART = 0.002
-"""Seconds from one commit's start to the next one's. A quick disk would else be given every lease on its own, and
-each commit costs the packet loop Python's lock a few times. A lease that comes alone does not wait."""
+_APART, _APART_AT_MOST = 0.0005, 0.010
+"""Seconds from one commit's start to the next one's, for each lease of the first; and at most. Each commit costs
+the packet loop Python's lock a few times; on a quick disk every other lease would have one of its own. Up to 2,000
+leases a second nothing waits longer for this, beyond that they come in groups."""
 _TRY_AGAIN = 2.0
 """Seconds after a commit that failed until the file is tried without anybody asking for an address."""
 _SCHEMA = """
@@ -155,10 +156,11 @@ class LeaseWriter:
                 while not self._waiting and not self._closed:
                     if not self._ready.wait(_TRY_AGAIN if self.fault else None):
                         break
-            time.sleep(max(0.0, due - time.monotonic()))
-            due = time.monotonic() + _APART
+            if (early := due - time.monotonic()) > 0:
+                time.sleep(early)
             with self._ready:
                 group, self._waiting = self._waiting, []
+                due = time.monotonic() + min(_APART * len(group), _APART_AT_MOST)
                 ended = self._closed and not group
             if ended:
                 return

@@ -72,7 +72,7 @@ One responder for each served interface, in one of three modes (`dhcp =` in `[[i
 Listed machines have reserved addresses: they are answered from memory, with no database on the way. A MAC that
 is not listed, and a NIC without a reservation, gets what its subnet says (`provisioner subnet set PREFIX
 --unknown ignore|address|enrol|approve --pool FIRST-LAST`). Leases are in `leases.db` in `data_dir`, on disk
-before they are acknowledged (those of two milliseconds together). When that fails, because the disk is full or
+before they are acknowledged (many that come at once together). When that fails, because the disk is full or
 something holds the file, they are refused with the reason, a banner on the page and
 `provisioner_dhcp_leases_refused` say so until a write succeeds, and listed machines are served as before. An offer
 keeps its address for 20 seconds. While it travels, ARP asks who has the address; if somebody answers it is put
