@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, insert, or_, select, update
+from sqlalchemy import Row, delete, func, insert, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from provisioner.domain.events import Event, Kind, Sighting
 from provisioner.domain.machine import Phase
@@ -91,26 +92,27 @@ def _event(row: Row[Any]) -> Event:
 
 def put_sightings(session: Session, sightings: Iterable[Sighting]) -> None:
     """Note when and where each MAC was seen last; keeps the newest ``SIGHTINGS_KEPT``."""
-    t = tables.sightings
-    run = session.connection.execute
-    added = False
-    for seen in sightings:
-        session.touch()
-        here = (t.c.mac == seen.mac) & (t.c.source == seen.source)
-        moved = update(t).where(here).values(last_at=seen.at, detail=seen.detail, count=t.c.count + 1)
-        if run(moved).rowcount == 0:
-            run(
-                insert(t).values(
-                    mac=seen.mac,
-                    source=seen.source,
-                    first_at=seen.at,
-                    last_at=seen.at,
-                    count=1,
-                    detail=seen.detail,
-                )
-            )
-            added = True
-    if added and run(select(func.count()).select_from(t)).scalar_one() > SIGHTINGS_KEPT:
+    t, run = tables.sightings, session.connection.execute
+    rows = [
+        {
+            "mac": seen.mac,
+            "source": seen.source,
+            "first_at": seen.at,
+            "last_at": seen.at,
+            "count": 1,
+            "detail": seen.detail,
+        }
+        for seen in sightings
+    ]
+    if not rows:
+        return
+    session.touch()
+    # Both engines have it, each under its own name; one statement for all, since a room of strangers comes at once.
+    on_postgres = session.connection.dialect.name == "postgresql"
+    put = postgresql.insert(t) if on_postgres else sqlite.insert(t)
+    again = {"last_at": put.excluded.last_at, "detail": put.excluded.detail, "count": t.c.count + 1}
+    run(put.on_conflict_do_update(index_elements=[t.c.mac, t.c.source], set_=again), rows)
+    if run(select(func.count()).select_from(t)).scalar_one() > SIGHTINGS_KEPT:
         oldest_kept = select(t.c.last_at).order_by(t.c.last_at.desc()).offset(SIGHTINGS_KEPT - 1).limit(1)
         run(delete(t).where(t.c.last_at < oldest_kept.scalar_subquery()))
 
