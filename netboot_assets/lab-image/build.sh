@@ -272,7 +272,9 @@ END
     dd if=/usr/lib/syslinux/mbr/mbr.bin of="$disk" bs=440 count=1 conv=notrunc status=none
     dd if="$boot" of="$disk" bs=1M seek=1 conv=notrunc,sparse status=none
     dd if="$root" of="$disk" bs=1M seek="$((1 + BOOT_MIB))" conv=notrunc,sparse status=none
-    lbzip2 -n "$JOBS" -9 -c "$disk" >"$NEW/flatcar_production_image.bin.bz2"
+    # Blocks of 100 kB: 3 % larger than those of 900 kB, and unpacked in two thirds of the time, because a block stays
+    # in the processor's cache.
+    lbzip2 -n "$JOBS" -1 -c "$disk" >"$NEW/flatcar_production_image.bin.bz2"
 }
 
 describe() {

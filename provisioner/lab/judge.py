@@ -18,8 +18,10 @@ knock.settimeout(3)
 knock.connect_ex((sys.argv[1], 9))
 """
 """Whether the port is open is all the same: the kernel has to ask for the MAC first."""
+_ASKED_IN_VAIN = 3
+"""DISCOVERs of a firmware under a MAC that the appliance was not told: nobody will ever answer them."""
 _SILENT_SECONDS = 120.0
-"""A machine whose firmware asks for an address, but which the appliance has not seen by then, never comes."""
+"""The same is said of one that has not even asked by then."""
 
 
 class Judge:
@@ -31,8 +33,11 @@ class Judge:
         self._rack = rack
 
     def hopeless(self, told: Mapping[str, Any], truth: RackMachine, seconds: float) -> bool:
-        """Still armed, though its firmware has long been asking: under another MAC than the appliance knows."""
-        return told["state"] == "armed" and seconds > _SILENT_SECONDS and self._lied(told, truth)
+        """Still armed, and its firmware asks and asks: under another MAC than the appliance knows."""
+        if told["state"] != "armed" or not self._lied(told, truth):
+            return False
+        asked = self._witness.count(Sight.FIRMWARE, str(truth.mac))
+        return asked >= _ASKED_IN_VAIN or seconds > _SILENT_SECONDS
 
     def verdict(self, told: Mapping[str, Any], truth: RackMachine) -> str:
         """Why the machine did not arrive; empty if it did.

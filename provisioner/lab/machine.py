@@ -46,6 +46,8 @@ class Hardware:
     """MiB."""
     disk: int = 4
     """GiB, sparse."""
+    screen: bool = False
+    """A graphics card, for programs that refuse to run without one."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ def qemu_argv(hardware: Hardware, cabling: Cabling, *, disk_first: bool = False)
         *("-drive", f"if=none,id=disk,file={directory / 'disk.qcow2'},format=qcow2,cache=unsafe,discard=unmap"),
         *("-device", f"virtio-blk-pci,drive=disk,serial={hardware.serial},bootindex={disk_index}"),
     ]
+    if hardware.screen:
+        argv += ["-device", "VGA"]
     if hardware.firmware is LabFirmware.BIOS:
         return [*argv, "-device", nic]
     secure = hardware.firmware is LabFirmware.UEFI_SECURE

@@ -36,7 +36,7 @@ CLUSTER = "lab"
 """All machines are in it, so that roles find their peers."""
 _ENDPOINT = 100
 """Host number of the cluster's endpoint, for roles that carry an address between them."""
-_POLL = 2.0
+_POLL = 4.0
 """Seconds; each poll starts a command, which costs half a second of a core that the guests need."""
 _BOOT_SECONDS = 300.0
 """For one more boot from the disk, under emulation on a busy host."""

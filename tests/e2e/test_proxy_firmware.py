@@ -10,17 +10,16 @@ from uuid import UUID
 import pytest
 
 from provisioner.domain.mac import Mac
-from provisioner.lab.machine import Cabling, Hardware, LabFirmware, VirtualMachine
+from provisioner.lab.machine import Hardware, LabFirmware
 from tests.e2e.appliance import serving, wait_for
-from tests.netns import Wire, sh, wire
+from tests.e2e.boxes import PATIENCE, box
+from tests.netns import Wire, wire
 
 pytestmark = [pytest.mark.system, pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(900)]
 
 MAC = Mac.parse("52:54:00:98:aa:01")
 NAME = "server-52540098aa01"
 UUID_TOLD = UUID("c4c1c0de-0000-4000-8000-0000000000aa")
-PATIENCE = 400.0
-"""Firmware under TCG on a machine that is busy."""
 
 
 @contextmanager
@@ -59,19 +58,12 @@ def test_a_newcomer_boots_beside_dnsmasq_and_tells_what_it_is(
     hardware = Hardware("newcomer", made_with, MAC, UUID_TOLD, "SN-4711")
     with wire("10.98.0.1/24") as on, foreign_server(on, tmp_path), serving(on, tmp_path, interface="") as appliance:
         appliance.run("subnet", "add", "10.98.0.0/24", "--gateway", "10.98.0.1", "--unknown", "enrol")
-        sh("ip", "-n", on.server, "tuntap", "add", "tap0", "mode", "tap")
-        sh("ip", "-n", on.server, "link", "set", "tap0", "master", "br0", "up")
-        box = VirtualMachine(hardware, Cabling(tmp_path / "box", on.server, "tap0", "tcg,thread=multi"))
-        box.build()
-        box.start()
-        try:
+        with box(on, tmp_path, hardware):
             known = wait_for(
                 "what the loader tells",
                 lambda: next((m for m in appliance.ask("machine", "list") if m["serial"] == "SN-4711"), None),
                 PATIENCE,
             )
-        finally:
-            box.stop()
         told = appliance.messages(NAME)
         events = [event["message"] for event in appliance.ask("machine", "events", "--limit", "500")]
     assert (known["name"], known["state"], known["uuid"]) == (NAME, "new", str(UUID_TOLD))

@@ -84,6 +84,10 @@ def test_only_a_machine_that_asks_under_another_mac_is_given_up():
     lied = {**TOLD, "mac": "02:54:00:00:00:0a", "state": "armed"}
     assert judge().hopeless(lied, TRUTH, 121)
     assert not judge().hopeless(lied, TRUTH, 60)
+    asks = [(Sight.FIRMWARE, 1.0), (Sight.FIRMWARE, 2.0), (Sight.FIRMWARE, 4.0)]
+    assert judge(*asks).hopeless(lied, TRUTH, 10)
+    assert not judge(*asks[1:]).hopeless(lied, TRUTH, 10)
+    assert not judge(*asks).hopeless({**TOLD, "state": "armed"}, TRUTH, 10)
     assert not judge().hopeless({**TOLD, "state": "armed"}, TRUTH, 1000)
     assert not judge().hopeless({**lied, "state": "installing"}, TRUTH, 1000)
 
