@@ -105,7 +105,8 @@ def images(settings: Settings, stop: threading.Event) -> None:
             else [(host, IMAGES_PORT) for host in hosts]
         )
 
-        traffic = Traffic(feed, settings.images.max_transfers)
+        pace = settings.images.max_kilobytes_per_second * 1000
+        traffic = Traffic(feed, settings.images.max_transfers, pace)
 
         async def serve() -> None:
             async with AsyncExitStack() as sites:

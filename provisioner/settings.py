@@ -94,7 +94,9 @@ class ImagesSettings(Listen):
 
     sources: Sources = Sources()
     max_transfers: int = Field(default=256, ge=1)
-    """Transfers of a MiB or more at once; more wait in the order in which they came."""
+    """Transfers of a MiB or more at once; more wait, the next is of the machine that has the fewest."""
+    max_kilobytes_per_second: int = Field(default=0, ge=0)
+    """What one connection gets at most, times ``max_transfers`` what all get; 0: no cap."""
     trusted: tuple[str, ...] = ()
     """Fingerprints of the appliances whose bundles are imported without asking; our own always is."""
 

@@ -45,6 +45,8 @@ class Front:
     cluster_keys: ClusterKeys = field(default=no_cluster_keys, repr=False)
     """Keys that control planes share, written into what they are served."""
     _ahead: "OrderedDict[UUID, _Ahead]" = field(default_factory=OrderedDict)
+    _in_journal: set[UUID] = field(default_factory=set)
+    """Machines of which the journal has kept something since it was last empty."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def by_token(self, hashed: str) -> Machine | None:
@@ -68,25 +70,50 @@ class Front:
         when not even the journal takes it.
         """
         base = self.snapshot.inventory.machines.get(happening.machine_id)
+        if self._must_follow(happening.machine_id):
+            return self._journalled(happening, base, check, None), False
         try:
             with self.store.transaction("machine") as tx:
                 before = tx.machines.get(str(happening.machine_id))
                 check(before)
                 after = carry_out(tx, before, happening)
         except StoreUnavailable as unavailable:
-            known = self._current(base)
-            if known is None:
-                raise
-            check(known)
-            after = advance(known, happening)
-            try:
-                self.journal.append(happening.entry(after))
-            except OSError as error:
-                raise StoreUnavailable(f"neither database nor journal can be written: {error}") from unavailable
-            self._remember(_Ahead(after, base, stored=False))
-            return after, False
+            return self._journalled(happening, base, check, unavailable), False
         self._remember(_Ahead(after, base, stored=True))
         return after, True
+
+    def _journalled(
+        self,
+        happening: Happening,
+        base: Machine | None,
+        check: Callable[[Machine], None],
+        unavailable: StoreUnavailable | None,
+    ) -> Machine:
+        known = self._current(base)
+        if known is None:
+            raise unavailable or StoreUnavailable("an earlier step of this machine waits in the journal")
+        check(known)
+        after = advance(known, happening)
+        try:
+            self.journal.append(happening.entry(after))
+        except OSError as error:
+            raise StoreUnavailable(f"neither database nor journal can be written: {error}") from unavailable
+        self._in_journal.add(happening.machine_id)
+        self._remember(_Ahead(after, base, stored=False))
+        return after
+
+    def _must_follow(self, machine_id: UUID) -> bool:
+        """Would a step overtake an earlier one of the same machine?
+
+        The database was busy for a moment, the hand-out of install.sh went to the journal: for the database, the
+        progress that comes next would be that of no install.
+        """
+        if machine_id not in self._in_journal:
+            return False
+        if self.journal.waiting:
+            return True
+        self._in_journal.discard(machine_id)
+        return False
 
     def note(self, machine: Machine) -> None:
         """What an action of this process stored, ahead of the snapshot."""

@@ -249,6 +249,11 @@ class Observer(Protocol):
 class Journal(Protocol):
     """Keeps callbacks durably while the database is away. ``append`` returns once the entry is on disk."""
 
+    @property
+    def waiting(self) -> bool:
+        """Is there an entry that is not in the database yet?"""
+        ...
+
     def append(self, entry: dict[str, object]) -> None: ...
 
 

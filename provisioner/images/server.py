@@ -190,14 +190,14 @@ class SendfileResponse(web.StreamResponse):
             offset, length = self._selection.offset, self._selection.length
             if request.method != "GET" or not length:
                 return await super().prepare(request)
-            async with self._traffic.turn(length):
+            async with self._traffic.sending(_remote(request), length, sock) as sending:
                 writer = await super().prepare(request)
                 try:
                     loop = asyncio.get_running_loop()
                     await loop.sendfile(transport, file, offset, length, fallback=False)
                 finally:
                     # sendfile leaves the position behind what was sent, also when the client went away.
-                    self._traffic.sent(_remote(request), max(0, file.tell() - offset))
+                    sending.done = max(0, file.tell() - offset)
                 await super().write_eof()
                 return writer
 

@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, or_, select
+from sqlalchemy import Connection, Row, Select, bindparam, or_, select
 
 from provisioner.domain.machine import Address, Install, Interface, Machine, OnFailure, Phase, Slot, State
 from provisioner.storage import tables
@@ -53,7 +54,9 @@ def load_machines(
     return [machine for chunk in chunks(wanted) for machine in _load(connection, chunk, files)]
 
 
-def _load(connection: Connection, ids: Sequence[UUID] | None, files: str) -> list[Machine]:
+@cache
+def _queries(files: str, chosen: bool) -> tuple[Select[Any], ...]:
+    """Heads, interfaces, addresses, installs and compiled files. Made once: that takes as long as asking them."""
     m, s, i, a = tables.machines, tables.slots, tables.interfaces, tables.addresses
     heads = select(m, *(s.c[name].label(f"slot_{name}") for name in (*SLOT_FIELDS, "options", "version"))).join(s)
     nics = select(i).order_by(i.c.machine_id, i.c.position)
@@ -67,25 +70,31 @@ def _load(connection: Connection, ids: Sequence[UUID] | None, files: str) -> lis
         )
     if files not in ("all", "live"):
         compiled = compiled.where(tables.install_files.c.name == files)
-    if ids is not None:
-        heads, reserved, latest, compiled = (q.where(m.c.id.in_(ids)) for q in (heads, reserved, latest, compiled))
-        nics = nics.where(i.c.machine_id.in_(ids))
+    if chosen:
+        here = m.c.id.in_(bindparam("ids", expanding=True))
+        heads, reserved, latest, compiled = (q.where(here) for q in (heads, reserved, latest, compiled))
+        nics = nics.where(i.c.machine_id.in_(bindparam("ids", expanding=True)))
+    return heads, nics, reserved, latest, compiled
 
-    head_rows = connection.execute(heads).all()
+
+def _load(connection: Connection, ids: Sequence[UUID] | None, files: str) -> list[Machine]:
+    heads, nics, reserved, latest, compiled = _queries(files, ids is not None)
+    chosen = {} if ids is None else {"ids": ids}
+    head_rows = connection.execute(heads, chosen).all()
     if not head_rows:
         # Every new machine of an import comes this way.
         return []
     interfaces: dict[UUID, list[Interface]] = defaultdict(list)
-    for row in connection.execute(nics):
+    for row in connection.execute(nics, chosen):
         interfaces[row.machine_id].append(Interface(row.id, row.mac, row.boot, row.switch_port, row.source))
     addresses: dict[UUID, list[Address]] = defaultdict(list)
-    for row in connection.execute(reserved):
+    for row in connection.execute(reserved, chosen):
         addresses[row.machine_id].append(Address(row.id, row.ip, row.mac))
     contents: dict[UUID, dict[str, bytes]] = defaultdict(dict)
     if files != "none":
-        for row in connection.execute(compiled):
+        for row in connection.execute(compiled, chosen):
             contents[row.install_id][row.name] = row.content
-    installs = {row.id: _install(row, contents.get(row.id, {})) for row in connection.execute(latest)}
+    installs = {row.id: _install(row, contents.get(row.id, {})) for row in connection.execute(latest, chosen)}
     return [
         Machine(
             id=row.id,

@@ -113,11 +113,11 @@ class MachineRows:
         return next(iter(load_machines(self._session.connection, [machine_id])), None)
 
     def _candidates(self, ref: str) -> Iterable[UUID]:
-        """Ids of the machines that ``ref`` may mean: by name, id, MAC, address, in this order."""
+        """Ids of the machines that ``ref`` may mean: by id, name, MAC, address, in this order."""
         m, s, i, a = tables.machines, tables.slots, tables.interfaces, tables.addresses
-        yield from self._run(select(m.c.id).join(s).where(s.c.name == ref)).scalars()
         if machine_id := uuid_or_none(ref):
             yield machine_id
+        yield from self._run(select(m.c.id).join(s).where(s.c.name == ref)).scalars()
         with suppress(InvalidValue):
             mac = Mac.parse(ref)
             yield from self._run(select(i.c.machine_id).where(i.c.mac == mac)).scalars()

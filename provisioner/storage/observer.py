@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -32,6 +33,10 @@ _WINDOW_SECONDS = 2.0
 """Repeats of what was just written are held back so long, then written once, counted."""
 
 _BATCH = 500
+_FEWEST = 16
+"""Observations in one transaction are as many as can be written within _HELD_SECONDS, between these two."""
+_HELD_SECONDS = 0.1
+"""So long others wait for the database because of them: in a boot storm a machine waits for its answer."""
 _LONGEST_PAUSE_SECONDS = 0.5
 """Between two batches the database is left to others for as long as the first took, and no longer than this."""
 
@@ -71,6 +76,7 @@ class EventWriter:
         self._sightings: dict[tuple[Mac, str], Sighting] = {}
         self._recent: dict[_Key, float] = {}
         self._dropped = 0
+        self._size = _BATCH
         self.dropped_total = 0
         self._busy = False
         self._hurry = False
@@ -129,6 +135,10 @@ class EventWriter:
             started = time.monotonic()
             self._write(*batch)
             took = time.monotonic() - started
+            if took > _HELD_SECONDS:
+                self._size = max(_FEWEST, self._size // 2)
+            elif took < _HELD_SECONDS / 2:
+                self._size = min(_BATCH, self._size * 2)
             with self._lock:
                 self._busy = False
                 if self._idle():
@@ -150,9 +160,9 @@ class EventWriter:
                 dues = [waiting.due for waiting in self._waiting.values()]
                 self._lock.wait(max(0.0, min(dues) - now) if dues else None)
             self._busy = True
-            batch = [self._waiting.pop(key) for key in due[:_BATCH]]
+            batch = [self._waiting.pop(key) for key in due[: self._size]]
             self._recent = {key: until for key, until in self._recent.items() if until > now}
-            self._recent.update((key, now + _WINDOW_SECONDS) for key in due[:_BATCH])
+            self._recent.update((key, now + _WINDOW_SECONDS) for key in due[: self._size])
             sightings, self._sightings = list(self._sightings.values()), {}
             dropped, self._dropped = self._dropped, 0
         return batch, sightings, dropped
@@ -191,9 +201,12 @@ class EventWriter:
             for waiting in batch
         ]
         tx.events.add(*told)
+        by_machine: dict[UUID, list[Event]] = defaultdict(list)
         for waiting in batch:
-            if not waiting.repeat:
-                _move(tx, waiting.event)
+            if waiting.event.machine_id is not None and not waiting.repeat:
+                by_machine[waiting.event.machine_id].append(waiting.event)
+        for machine_id, events in by_machine.items():
+            _move(tx, machine_id, events)
 
     def _about_dropped(self, count: int) -> Event:
         message = f"{count} observations of {self._service} were not kept; too many waited for the database"
@@ -205,32 +218,52 @@ class EventWriter:
             log.warning("database away, observations wait", error=str(error), service=self._service)
 
 
-def _move(tx: Transaction, event: Event) -> None:
-    """Let the machine's install, and what is known of its firmware, follow what was seen."""
-    firmware, port = event.data.get("firmware"), event.data.get("switch_port")
-    if event.machine_id is None or not (event.phase in _EARLY_PHASES or firmware or port):
-        return
-    machine = tx.machines.find(str(event.machine_id))
+def _move(tx: Transaction, machine_id: UUID, events: Sequence[Event]) -> None:
+    """Let the machine's install, and what is known of its firmware, follow what was seen, oldest first."""
+    telling = [e for e in events if e.phase in _EARLY_PHASES or e.data.get("firmware") or e.data.get("switch_port")]
+    machine = tx.machines.find(str(machine_id)) if telling else None
     if machine is None:
         return
-    if machine.install is not None and _sent_away(machine, event):
-        carry_out(tx, machine, Happening(What.LAPSE, machine.id, machine.install.id, event.at))
-        return
+    for event in telling:
+        machine = _placed(tx, machine, event)
+    after = machine
+    reached: dict[Phase, PhaseRecord] = {}
+    for event in telling:
+        if after.install is not None and _sent_away(after, event):
+            _keep(tx, machine, after, reached.values())
+            lapse = Happening(What.LAPSE, after.id, after.install.id, event.at)
+            machine = after = carry_out(tx, after, lapse)
+            reached = {}
+            continue
+        if firmware := event.data.get("firmware"):
+            after = replace(after, firmware=str(firmware))
+        install = after.install
+        if event.phase is not None and event.phase in _EARLY_PHASES and install is not None and install.open:
+            record = reached.get(event.phase, PhaseRecord(install.id, event.phase, event.at, event.at))
+            reached[event.phase] = replace(record, last_at=event.at)
+            # Services write at different moments: what was seen before the last phase must not bring it back.
+            if install.phase_at is None or event.at >= install.phase_at:
+                after = lifecycle.observed(after, event.phase, event.at)
+    _keep(tx, machine, after, reached.values())
+
+
+def _keep(tx: Transaction, before: Machine, after: Machine, reached: Iterable[PhaseRecord]) -> None:
+    for record in reached:
+        tx.machines.put_phase(record)
+    if after != before:
+        tx.machines.put_progress(after)
+
+
+def _placed(tx: Transaction, machine: Machine, event: Event) -> Machine:
+    """The machine at the switch port that it was seen at."""
+    port = event.data.get("switch_port")
     if port and any(nic.mac == event.mac and nic.switch_port != port for nic in machine.interfaces):
         # Where it is plugged in is knowledge about the machine, not progress: it counts as an edit.
         nics = (replace(nic, switch_port=str(port)) if nic.mac == event.mac else nic for nic in machine.interfaces)
         machine = tx.machines.put(replace(machine, interfaces=tuple(nics)))
     if event.phase in _EARLY_PHASES and event.mac == machine.boot_mac:
         machine = newcomers.kept_in_place(tx, machine, str(port or ""), event.at)
-    after = replace(machine, firmware=str(firmware)) if firmware else machine
-    install = machine.install
-    if event.phase in _EARLY_PHASES and install is not None and install.open:
-        tx.machines.put_phase(PhaseRecord(install.id, event.phase, event.at, event.at))
-        # Services write at different moments: what was seen before the last phase must not bring it back.
-        if install.phase_at is None or event.at >= install.phase_at:
-            after = lifecycle.observed(after, event.phase, event.at)
-    if after != machine:
-        tx.machines.put_progress(after)
+    return machine
 
 
 def _sent_away(machine: Machine, event: Event) -> bool:

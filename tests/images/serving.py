@@ -55,7 +55,12 @@ class Serving:
 
 @contextmanager
 def serving(
-    data: Path, *, inventory: Inventory | None = None, header_seconds: float = 20, at_once: int = 256
+    data: Path,
+    *,
+    inventory: Inventory | None = None,
+    header_seconds: float = 20,
+    at_once: int = 256,
+    pace: int = 0,
 ) -> Iterator[Serving]:
     """Images under ``data/images``, payload under ``data/payload``, on a free port of loopback."""
     store, recorder = ImageStore(data / "images"), Recorder()
@@ -68,7 +73,7 @@ def serving(
         recorder,
         lambda: NOW,
         containers,
-        Traffic(snapshot, at_once),
+        Traffic(snapshot, at_once, pace),
     )
     ready, stop = threading.Event(), asyncio.Event()
     made = Serving(0, store, data / "payload", recorder, containers)

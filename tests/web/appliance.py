@@ -119,6 +119,10 @@ class Seen:
     def sight(self, sighting: Sighting) -> None:
         raise AssertionError("HTTP sights nobody")
 
+    @property
+    def waiting(self) -> bool:
+        return bool(self.entries)
+
     def append(self, entry: dict[str, object]) -> None:
         if self.full:
             raise OSError(28, "No space left on device")
