@@ -14,6 +14,7 @@ from provisioner.cli import session
 from provisioner.domain.errors import InvalidValue, Refused
 from provisioner.images.bundle import fingerprint, is_bundle
 from provisioner.images.shipping import Wanted
+from provisioner.images.store import Image
 from provisioner.wiring import House
 
 app = typer.Typer(help="Netboot images: import, export, fetch, list, verify, remove.", no_args_is_help=True)
@@ -51,9 +52,7 @@ def import_image(
         else:
             image = house.images.import_files(source, name, version or None)
     if json:
-        session.show_json(
-            {"name": image.name, "version": image.version, "size": image.size, "problems": image.problems}
-        )
+        session.show_json(_made(image))
         return
     state = "complete" if image.complete else "; ".join(image.problems)
     session.say(f"{image.name} {image.version}: {len(image.files)} files, {image.size / 1e6:.0f} MB, {state}")
@@ -124,12 +123,16 @@ def fetch(
     keyring: Annotated[
         Path | None, typer.Option(readable=False, help="The publisher's public key; default: the setting.")
     ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Fetch a release from its publisher. Listed only when signatures and digests are good; resumes."""
     with session.house() as house, _bar() as progress:
         image = house.library.fetcher.fetch(
             publisher, stream=stream, version=version, name=name, arch=arch, keyring=keyring, progress=progress
         )
+    if json:
+        session.show_json(_made(image))
+        return
     session.say(f"{image.name} {image.version}: {len(image.files)} files, {image.size / 1e6:.0f} MB, signed")
 
 
@@ -185,13 +188,18 @@ def list_images(json: Annotated[bool, typer.Option("--json", help="Print JSON.")
 def verify(
     name: Annotated[str, typer.Argument(help="Image name.")],
     version: Annotated[str, typer.Argument(help="Default: the newest.")] = "",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Read every byte again and compare with the hashes taken at import."""
     with session.house() as house, _bar() as progress:
-        problems = house.images.verify(name, version or None, progress)
+        version = house.images.get(name, version or None).version
+        problems = house.images.verify(name, version, progress)
+    if json:
+        session.show_json({"name": name, "version": version, "problems": problems})
     if problems:
         raise Refused(f"image {name}: {'; '.join(problems)}", "import it again")
-    session.say(f"{name}: every file is as it was imported")
+    if not json:
+        session.say(f"{name}: every file is as it was imported")
 
 
 @app.command(epilog="Example: `provisioner image remove flatcar 3510.2.8`")
@@ -199,6 +207,7 @@ def remove(
     name: Annotated[str, typer.Argument(help="Image name.")],
     version: Annotated[str, typer.Argument(help="Version.")],
     force: Annotated[bool, typer.Option(help="Although a role uses it; never while an install does.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Remove a version; refused while a role or an open install uses it."""
     with session.house() as house:
@@ -212,7 +221,20 @@ def remove(
             now=session.now(),
             force=force,
         )
+    if json:
+        session.show_json({"name": name, "version": version, "removed": True})
+        return
     session.say(f"{name} {version} removed")
+
+
+def _made(image: Image) -> dict[str, object]:
+    return {
+        "name": image.name,
+        "version": image.version,
+        "size": image.size,
+        "files": len(image.files),
+        "problems": image.problems,
+    }
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The storm's machines: each speaks DHCP, TFTP, HTTP and the callbacks as firmware, iPXE and install.sh do.
 
-``python -m tests.bench.rack_client`` reads a ``Storm`` as JSON and prints what became of each machine. One process,
+``python -m tests.bench.rack_client`` reads a ``Rack`` as JSON and prints what became of each machine. One process,
 one event loop; bytes of images are counted and thrown away.
 """
 
@@ -23,7 +23,7 @@ _BUFFER = bytearray(1 << 20)
 
 
 @dataclass(frozen=True)
-class Storm:
+class Rack:
     """``machines``: MAC and reserved address; all behind the relay."""
 
     server: str
@@ -182,19 +182,19 @@ async def http(ip: str, url: str, body: bytes | None = None, *, bulk: bool = Fal
         return b"".join(parts)
 
 
-async def boot(storm: Storm, dhcp: Dhcp, mac: str, ip: str) -> Outcome:
+async def boot(rack: Rack, dhcp: Dhcp, mac: str, ip: str) -> Outcome:
     """One machine from power-on to its last callback, or to what went wrong."""
     outcome = Outcome(mac)
     begun = time.monotonic()
     try:
-        await _chain(storm, dhcp, outcome, ip)
+        await _chain(rack, dhcp, outcome, ip)
         outcome.seconds["total"] = time.monotonic() - begun
     except (RuntimeError, OSError, KeyError) as error:
         outcome.error = f"{type(error).__name__}: {error}"
     return outcome
 
 
-async def _chain(storm: Storm, dhcp: Dhcp, outcome: Outcome, ip: str) -> None:
+async def _chain(rack: Rack, dhcp: Dhcp, outcome: Outcome, ip: str) -> None:
     last = time.monotonic()
 
     def step(name: str) -> None:
@@ -205,10 +205,10 @@ async def _chain(storm: Storm, dhcp: Dhcp, outcome: Outcome, ip: str) -> None:
 
     hardware = bytes.fromhex(outcome.mac.replace(":", ""))
     given, file, outcome.tries = await dhcp.lease(hardware, ipxe=False)
-    if (given, file) != (ip, storm.loader):
+    if (given, file) != (ip, rack.loader):
         raise RuntimeError(f"was given {given} and {file!r}")
     step("dhcp")
-    await tftp(ip, storm.server, file)
+    await tftp(ip, rack.server, file)
     step("loader")
     _, url, tries = await dhcp.lease(hardware, ipxe=True)
     outcome.tries = max(outcome.tries, tries)
@@ -232,17 +232,17 @@ async def _chain(storm: Storm, dhcp: Dhcp, outcome: Outcome, ip: str) -> None:
     step("report")
 
 
-async def main(storm: Storm) -> list[Outcome]:
+async def main(rack: Rack) -> list[Outcome]:
     loop = asyncio.get_running_loop()
     transport, dhcp = await loop.create_datagram_endpoint(
-        lambda: Dhcp(storm.server, storm.relay), local_addr=(storm.relay, 67)
+        lambda: Dhcp(rack.server, rack.relay), local_addr=(rack.relay, 67)
     )
     try:
-        return await asyncio.gather(*(boot(storm, dhcp, mac, ip) for mac, ip in storm.machines))
+        return await asyncio.gather(*(boot(rack, dhcp, mac, ip) for mac, ip in rack.machines))
     finally:
         transport.close()
 
 
 if __name__ == "__main__":
-    asked = Storm(**json.load(sys.stdin))
+    asked = Rack(**json.load(sys.stdin))
     json.dump([asdict(outcome) for outcome in asyncio.run(main(asked))], sys.stdout)

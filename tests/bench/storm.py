@@ -11,17 +11,18 @@ upper bounds.
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from tests.bench.rack_client import STEPS, Storm
+from tests.bench.rack_client import STEPS, Rack
 from tests.e2e.appliance import Appliance, serving
 from tests.images.publisher import DISK, INITRD, KERNEL
 from tests.netns import Wire, sh, wire
@@ -103,19 +104,47 @@ def _is_ours(entry: Path) -> bool:
     return False
 
 
-def run(machines: int, image_mib: int) -> int:
+@dataclass
+class Storm:
+    """What became of the machines, and what it took."""
+
+    results: list[dict[str, Any]]
+    """An ``Outcome`` of ``rack_client`` each."""
+    installed: int
+    """As the inventory has it afterwards."""
+    seconds: float
+    before: dict[str, tuple[float, int]]
+    after: dict[str, tuple[float, int]]
+    """Processor seconds and resident bytes by service."""
+
+    @property
+    def failed(self) -> list[str]:
+        return [f"{one['mac']}: {one['error']}" for one in self.results if one["error"]]
+
+    @property
+    def tries(self) -> int:
+        """The most that a DHCP question took."""
+        return max((int(one["tries"]) for one in self.results), default=0)
+
+    @property
+    def passed(self) -> bool:
+        return not self.failed and self.installed == len(self.results) and self.tries <= MOST_TRIES
+
+
+def storm(machines: int, image_mib: int) -> Storm:
+    """Raises RuntimeError when the machines' program fails."""
     with tempfile.TemporaryDirectory(prefix="storm-", dir="/dev/shm") as made, wire(f"{SERVER}/24") as cable:
         folder = Path(made)
         namespace = plug(cable, machines)
         with serving(cable, folder) as appliance:
             prepare(appliance, folder, machines, image_mib)
-            storm = Storm(SERVER, str(RELAY), _LOADER, [(mac(n), str(FIRST + n)) for n in range(machines)])
+            rack = Rack(SERVER, str(RELAY), _LOADER, [(mac(n), str(FIRST + n)) for n in range(machines)])
             before = processes()
             argv = [*cable.exec(namespace), sys.executable, "-m", "tests.bench.rack_client"]
             begun = time.monotonic()
             done = subprocess.run(
                 argv,
-                input=json.dumps(asdict(storm)),
+                input=json.dumps(asdict(rack)),
                 capture_output=True,
                 text=True,
                 timeout=_SECONDS,
@@ -124,49 +153,46 @@ def run(machines: int, image_mib: int) -> int:
             )
             seconds = time.monotonic() - begun
             if done.returncode:
-                print(done.stdout[-2000:], done.stderr[-2000:])
-                return 1
+                raise RuntimeError(f"the machines' program failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
             after = processes()
-            results = json.loads(done.stdout)
             states = [row["state"] for row in appliance.ask("machine", "list")]
-    return told(results, states, seconds, before, after, image_mib)
+    return Storm(json.loads(done.stdout), states.count("installed"), seconds, before, after)
 
 
-def told(
-    results: list[dict[str, Any]],
-    states: list[str],
-    seconds: float,
-    before: dict[str, tuple[float, int]],
-    after: dict[str, tuple[float, int]],
-    image_mib: int,
-) -> int:
-    machines = len(results)
-    failed = [one for one in results if one["error"]]
-    tries = max((one["tries"] for one in results), default=0)
-    print(f"{machines} machines at once, {image_mib} MiB each: {seconds:.0f} s, load {os.getloadavg()[0]:.1f}")
+def told(report: Storm, image_mib: int) -> None:
+    machines = len(report.results)
+    print(
+        f"{machines} machines at once, {image_mib} MiB each: {report.seconds:.0f} s, load {os.getloadavg()[0]:.1f}"
+    )
     print(f"  {'step':10} {'p50':>8} {'p95':>8} {'p99':>8}  seconds")
     for step in (*STEPS, "total"):
-        times = sorted(one["seconds"][step] for one in results if step in one["seconds"])
+        times = sorted(one["seconds"][step] for one in report.results if step in one["seconds"])
         if len(times) > 1:
             cuts = statistics.quantiles(times, n=100, method="inclusive")
             print(f"  {step:10} {cuts[49]:8.2f} {cuts[94]:8.2f} {cuts[98]:8.2f}")
-    for service, (used, resident) in sorted(after.items()):
-        spent = (used - before.get(service, (0.0, 0))[0]) / max(machines, 1)
+    whole = 0.0
+    for service, (used, resident) in sorted(report.after.items()):
+        spent = (used - report.before.get(service, (0.0, 0))[0]) / max(machines, 1)
+        whole += spent
         print(f"  {service:10} {1000 * spent:8.1f} ms of processor a machine, {resident / 1e6:.0f} MB resident")
-    print(f"  most DHCP tries for one answer: {tries} (bound {MOST_TRIES})")
-    installed = states.count("installed")
-    print(f"  finished: {machines - len(failed)} of {machines}; installed in the inventory: {installed}")
-    for one in failed[:5]:
-        print(f"  {one['mac']}: {one['error']}")
-    return 0 if not failed and installed == machines and tries <= MOST_TRIES else 1
+    print(f"  together   {whole:.3f} s of processor a machine")
+    print(f"  most DHCP tries for one answer: {report.tries} (bound {MOST_TRIES})")
+    finished = machines - len(report.failed)
+    print(f"  finished: {finished} of {machines}; installed in the inventory: {report.installed}")
+    for line in report.failed[:5]:
+        print(f"  {line}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.storm", description=__doc__)
     parser.add_argument("--machines", type=int, default=500)
     parser.add_argument("--image-mib", type=int, default=64)
     chosen = parser.parse_args()
-    sys.exit(run(chosen.machines, chosen.image_mib))
+    # Ended from outside, it still takes its appliance and namespaces down.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    report = storm(chosen.machines, chosen.image_mib)
+    told(report, chosen.image_mib)
+    sys.exit(0 if report.passed else 1)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """``provisioner image``: the named commands, from a publisher's folder to another appliance by a bundle."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Run
-from tests.images.publisher import flatcar
+from tests.images.mirror import Signer, mirror
+from tests.images.mirror import flatcar as published
+from tests.images.publisher import KERNEL, flatcar
 
 
 def test_a_release_is_imported_listed_verified_and_removed(run: Run, tmp_path: Path) -> None:
@@ -20,6 +23,35 @@ def test_a_release_is_imported_listed_verified_and_removed(run: Run, tmp_path: P
     assert [image["version"] for image in run("image", "list", "--json").json] == ["3815.2.0"]
     unnamed = run("image", "import", str(release))
     assert (unnamed.code, "--name flatcar" in unnamed.err) == (1, True)
+
+
+def test_what_programs_read_of_fetch_verify_and_remove(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer = Signer.make(tmp_path / "gpg")
+    try:
+        with mirror() as origin:
+            published(origin, tmp_path / "release", signer)
+            source = {"url": origin.url, "keyring": str(signer.armored)}
+            monkeypatch.setenv("PROVISIONER_IMAGES__SOURCES__FLATCAR", json.dumps(source))
+            fetched = run("image", "fetch", "flatcar", "--json").json
+    finally:
+        signer.end()
+    assert (fetched["name"], fetched["version"], fetched["problems"]) == ("flatcar", "3815.2.0", [])
+    assert run("image", "verify", "flatcar", "--json").json == {
+        "name": "flatcar",
+        "version": "3815.2.0",
+        "problems": [],
+    }
+    kernel = tmp_path / "data" / "images" / "flatcar" / "3815.2.0" / KERNEL
+    content = bytearray(kernel.read_bytes())
+    content[-1] ^= 1
+    kernel.chmod(0o600)
+    kernel.write_bytes(content)
+    damaged = run("image", "verify", "flatcar", "--json")
+    assert (damaged.code, KERNEL in damaged.json["problems"][0]) == (1, True)
+    removed = run("image", "remove", "flatcar", "3815.2.0", "--force", "--json").json
+    assert removed == {"name": "flatcar", "version": "3815.2.0", "removed": True}
 
 
 def test_a_version_that_a_role_installs_is_not_removed(run: Run, tmp_path: Path) -> None:

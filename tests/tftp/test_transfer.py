@@ -37,7 +37,9 @@ from tests.tftp.rig import CLIENT, Client, Content, acknowledge, ask, chance, pa
         ({"windowsize": "65536"}, {}),
     ],
     # mutmut names tests on a command line, where an escaped digit of another script is not found again.
-    ids=lambda value: ",".join(f"{k}={v}" for k, v in value.items()).encode("ascii", "replace").decode() or "nothing",
+    ids=lambda value: (
+        ",".join(f"{k}={v}" for k, v in value.items()).encode("ascii", "replace").decode() or "nothing"
+    ),
 )
 def test_only_asked_and_usable_options_are_answered_and_never_with_more(
     asked: dict[str, str], answered: dict[str, str]
@@ -129,8 +131,7 @@ def test_an_abort_in_the_middle_is_told_with_the_place_and_the_clients_words() -
     transfer.receive_datagram(encode(Error(3, "disk full")), CLIENT, 0.2)
     assert transfer.outcome is not None
     assert transfer.outcome.ending is Ending.ABORTED
-    assert "block 1 of 4" in transfer.outcome.reason
-    assert "disk full" in transfer.outcome.reason
+    assert transfer.outcome.reason == "the client stopped at block 1 of 4: error 3 'disk full'"
 
 
 @pytest.mark.rule("tftp-02")
@@ -153,16 +154,20 @@ def test_in_lock_step_a_duplicate_ack_repeats_nothing() -> None:
     transfer = Transfer(ask(), Content(b"x" * 5000), CLIENT, 0.0)
     packets(transfer)
     assert acknowledge(transfer, 1, 0.1) == [Data(2, b"x" * 512)]
+    timer = transfer.get_timer()
     for _ in range(5):
         assert acknowledge(transfer, 1, 0.2) == []
     assert acknowledge(transfer, 0, 0.2) == []
+    assert transfer.get_timer() == timer, "nor does it bring the repetition forward"
     assert acknowledge(transfer, 2, 0.3) == [Data(3, b"x" * 512)]
 
 
 @pytest.mark.rule("tftp-10")
 def test_repetitions_back_off_exponentially_and_end() -> None:
-    transfer = Transfer(ask(), Content(b"x" * 5000), CLIENT, 0.0)
-    times = [0.0]
+    booted = 5000.0
+    """A monotonic clock counts from anywhere."""
+    transfer = Transfer(ask(), Content(b"x" * 5000), CLIENT, booted)
+    times = [booted]
     packets(transfer)
     while (timer := transfer.get_timer()) is not None:
         transfer.handle_timer(timer)
@@ -171,9 +176,11 @@ def test_repetitions_back_off_exponentially_and_end() -> None:
     gaps = [later - earlier for earlier, later in pairwise(times)]
     assert gaps[:4] == [1, 2, 4, 8]
     assert gaps == sorted(gaps)
-    assert times[-1] < 2 * GIVE_UP_AFTER
+    assert GIVE_UP_AFTER / 2 < times[-1] - booted < 2 * GIVE_UP_AFTER
+    assert transfer.repeats == len(gaps)
     assert transfer.outcome is not None
     assert transfer.outcome.ending is Ending.SILENT
+    assert transfer.outcome.reason == "no answer for 60 s at block 0 of 10"
 
 
 @pytest.mark.rule("tftp-09")
@@ -197,6 +204,8 @@ def test_what_looks_like_a_gap_for_a_moment_repeats_nothing() -> None:
     packets(transfer)
     acknowledge(transfer, 0, 0.1)
     assert _blocks(acknowledge(transfer, 2, 0.2)) == []
+    transfer.handle_timer(0.2)
+    assert packets(transfer) == []
     assert _blocks(acknowledge(transfer, 4, 0.201)) == [5, 6, 7, 8]
 
 
@@ -251,6 +260,23 @@ def test_a_file_that_shrinks_while_it_is_read_ends_with_an_error_not_with_wrong_
     assert "shorter than 2000 bytes" in told.message
     assert transfer.outcome is not None
     assert transfer.outcome.ending is Ending.BROKEN
+    assert "shorter than 2000 bytes" in transfer.outcome.reason
+
+
+def test_a_disk_that_fails_in_the_middle_ends_the_read_with_the_place_and_the_reason() -> None:
+    source = Content(b"x" * 2000)
+    transfer = Transfer(ask(), source, CLIENT, 0.0)
+    packets(transfer)
+
+    def fail(offset: int, length: int) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    source.read = fail  # type: ignore[method-assign]
+    [told] = acknowledge(transfer, 1, 0.1)
+    assert isinstance(told, Error)
+    assert told.message == "a cannot be read at byte 512: Input/output error"
+    assert transfer.outcome is not None
+    assert (transfer.outcome.ending, "Input/output" in transfer.outcome.reason) == (Ending.BROKEN, True)
 
 
 def test_a_repeated_request_is_answered_again_until_the_client_was_heard() -> None:
