@@ -6,7 +6,6 @@ ETag and bytes all come from that descriptor, so an answer never mixes two versi
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -38,8 +37,6 @@ HEADER_SECONDS = 20.0
 """From connecting, or from the last answer, to the end of the next request's headers (fault-17)."""
 LINGER_SECONDS = 1.0
 """A refused request's body is read for so long: closed at once, the client would see a reset and no reason."""
-STALL_SECONDS = 300.0
-"""A client that acknowledges nothing for so long is gone. An installer may pause while its disk is slow."""
 DRAIN_SECONDS = 30.0
 """Running downloads get this long when the service is stopped."""
 
@@ -185,8 +182,6 @@ class SendfileResponse(web.StreamResponse):
             if transport is None:
                 raise ConnectionResetError("the client is gone")
             sock = transport.get_extra_info("socket")
-            if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALL_SECONDS * 1000))
             offset, length = self._selection.offset, self._selection.length
             if request.method != "GET" or not length:
                 return await super().prepare(request)

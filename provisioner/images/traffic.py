@@ -19,6 +19,8 @@ from provisioner.images.turns import Turns
 
 BULK = 1 << 20
 """Bytes; smaller answers wait for nobody."""
+STALL_SECONDS = 300.0
+"""A client that takes nothing for so long is gone. An installer may pause while its disk is slow."""
 _SAMPLE_SECONDS = 1.0
 _SO_MAX_PACING_RATE = 47
 """asm-generic/socket.h; Python 3.11's socket module has no name for it."""
@@ -45,11 +47,14 @@ class Sending:
 class Traffic(Collector):
     """Shared by all listeners of the images service; used in its loop only."""
 
-    def __init__(self, snapshot: SnapshotSource, at_once: int, pace: int = 0) -> None:
+    def __init__(
+        self, snapshot: SnapshotSource, at_once: int, pace: int = 0, stall_seconds: float = STALL_SECONDS
+    ) -> None:
         """``at_once``: bulk transfers. ``pace``: bytes a second that one connection gets at most; 0: no cap."""
         self._snapshot = snapshot
         self._turns = Turns(at_once)
         self._pace = min(pace, _MOST_PACE)
+        self._stall_seconds = stall_seconds
         self._meter = Meter()
         self._under_way: set[Sending] = set()
         self._ticking = False
@@ -61,6 +66,9 @@ class Traffic(Collector):
         self, ip: IPAddress | None, length: int, sock: socket.socket | None
     ) -> AsyncIterator[Sending]:
         """Wait until ``length`` bytes may be sent, and count them while they are. Say in ``done`` how many were."""
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            # For a closed window, too (tcp(7)): who stops reading gives its turn back.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._stall_seconds * 1000))
         if length < BULK:
             async with self._counted(ip, length, sock) as sending:
                 yield sending

@@ -61,6 +61,7 @@ def serving(
     header_seconds: float = 20,
     at_once: int = 256,
     pace: int = 0,
+    stall_seconds: float = 300,
 ) -> Iterator[Serving]:
     """Images under ``data/images``, payload under ``data/payload``, on a free port of loopback."""
     store, recorder = ImageStore(data / "images"), Recorder()
@@ -73,7 +74,7 @@ def serving(
         recorder,
         lambda: NOW,
         containers,
-        Traffic(snapshot, at_once, pace),
+        Traffic(snapshot, at_once, pace, stall_seconds),
     )
     ready, stop = threading.Event(), asyncio.Event()
     made = Serving(0, store, data / "payload", recorder, containers)

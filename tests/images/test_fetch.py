@@ -1,5 +1,6 @@
 """Releases from their publishers, off a server laid out like theirs."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,16 @@ def test_the_newest_flatcar_is_listed_with_all_that_flatcar_install_reads(
     assert store.get("flatcar").verified_at == AT
     assert seen[-1][0] == seen[-1][1] == image.size
     assert hidden(store) == []
+
+
+def test_large_files_are_fetched_side_by_side(
+    tmp_path: Path, store: ImageStore, origin: Mirror, signer: Signer
+) -> None:
+    flatcar(origin, tmp_path / "release", signer)
+    origin.together = threading.Barrier(3)  # Kernel, initrd and disk image: none is sent before all are asked for.
+    image = fetcher(store, origin, signer, signer.fingerprint).fetch("flatcar")
+    assert image.problems == ()
+    assert not origin.together.broken
 
 
 def test_fedora_coreos_by_stream_and_by_an_older_version(

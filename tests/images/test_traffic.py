@@ -5,7 +5,7 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from provisioner.domain.inventory import Inventory
@@ -117,6 +117,18 @@ def test_a_connection_keeps_the_pace_that_is_set(tmp_path: Path) -> None:
         assert finish(begin(served, "/payload/big")) > BIG
         # 12 MB at 16 MB/s take 0.75 s, unpaced some milliseconds. The kernel lets the first packets go at once.
         assert time.monotonic() - begun > 0.5
+
+
+def test_who_stops_reading_gives_its_turn_back(tmp_path: Path) -> None:
+    payload = tmp_path / "payload"
+    payload.mkdir()
+    (payload / "big").write_bytes(os.urandom(BIG))
+    with serving(tmp_path, at_once=1, stall_seconds=0.5) as served:
+        stuck = begin(served, "/payload/big")
+        until(lambda: metric(served, "provisioner_images_sent_all_bytes_total") > 0)
+        until(lambda: metric(served, "provisioner_images_transfers") == 0)
+        with suppress(ConnectionResetError):
+            assert finish(stuck) < BIG
 
 
 def test_bytes_are_counted_for_listed_machines_and_for_all_others_together(tmp_path: Path) -> None:
