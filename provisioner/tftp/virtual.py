@@ -5,7 +5,7 @@ GRUB's config holds no token. Names, with or without a leading slash:
 
 - ``autoexec.ipxe``, ``MAC/autoexec.ipxe``, ``MAC/boot.ipxe``: what iPXE 1.21 and newer look for first.
 - ``pxelinux.cfg/01-MAC`` (syslinux, doc/pxelinux.txt); ``grub/grub.cfg-01-MAC`` (GRUB, net/net.c) and, for
-  Debian's signed GRUB, ``grub/grub.cfg``.
+  Debian's signed GRUB, ``grub/grub.cfg``; on ARM64 in ``debian-installer/arm64/``.
 - ``MAC/FILE``: the loader FILE.
 - ``images/IMAGE/VERSION/FILE``: kernels and initrds for GRUB, which reads by TFTP only.
 """
@@ -31,6 +31,8 @@ _ETHERNET = "01-"
 _OWN_DISK = frozenset({Action.DISK})
 _NOTHING = frozenset({Action.NOTHING, Action.ADDRESS_ONLY})
 _SCRIPTS = frozenset({"autoexec.ipxe", "boot.ipxe"})
+_INSTALLERS_GRUB = "debian-installer/arm64/grub/"
+"""The GRUB of Debian's ARM64 installer is built for this folder; others look in ``grub/``."""
 
 
 class VirtualFiles:
@@ -59,6 +61,8 @@ class VirtualFiles:
         """
         inventory = self._snapshot.inventory
         path = name.lstrip("/")
+        if path.startswith(_INSTALLERS_GRUB):
+            path = "grub/" + path.removeprefix(_INSTALLERS_GRUB)
         if path == "autoexec.ipxe":
             machine = inventory.by_ip(client)
             return _ipxe(machine.boot_mac if machine else None, server)

@@ -48,7 +48,7 @@ def test_pxelinux_boots_the_disk_of_a_machine_that_is_not_armed() -> None:
     assert read(f"pxelinux.cfg/01-{MAC}", files(ACTIVE)).splitlines()[-1] == "    LOCALBOOT 0"
 
 
-GRUB_NAMES = ["/grub/grub.cfg", f"grub/grub.cfg-01-{MAC}"]
+GRUB_NAMES = ["/grub/grub.cfg", f"grub/grub.cfg-01-{MAC}", "/debian-installer/arm64/grub/grub.cfg"]
 COMPILED = b"linux (tftp,@@SERVER@@)/images/flatcar/1/k cloud-config-url=http://@@SERVER@@/boot/pxe.yml\n"
 INSTALLS = replace(ARMED, install=install(deadline=NOW + 10**9, files={"boot.grub": COMPILED}))
 
