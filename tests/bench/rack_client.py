@@ -171,11 +171,12 @@ async def http(ip: str, url: str, body: bytes | None = None, *, bulk: bool = Fal
         missing = int(found[1]) - len(rest) if found else 0
         parts = [rest]
         while missing > 0:
-            got = await loop.sock_recv_into(sock, _BUFFER)
+            # The buffer is everybody's: only what nobody reads goes there.
+            part = b"" if bulk else await loop.sock_recv(sock, 65536)
+            got = await loop.sock_recv_into(sock, _BUFFER) if bulk else len(part)
             if not got:
                 raise RuntimeError(f"{url}: {missing} bytes are missing")
-            if not bulk:
-                parts.append(bytes(_BUFFER[:got]))
+            parts.append(part)
             missing -= got
         if status >= 300:
             raise RuntimeError(f"{url.rpartition('/')[2]}: {status} {b''.join(parts)[:200]!r}")
