@@ -34,6 +34,7 @@ from provisioner.tftp.sockets import (
     own_port,
     receive,
     send_from,
+    send_window,
 )
 from provisioner.tftp.timeline import Timeline
 from provisioner.tftp.transfer import Transfer
@@ -66,6 +67,8 @@ class _Session:
     """When the next entry among the timers is due; not later than the transfer's own."""
     blocked: bool = False
     """The socket's buffer is full; epoll tells when there is room."""
+    windows: bool = True
+    """A window can be sent by one call; until that fails once."""
 
 
 class TftpServer:
@@ -276,9 +279,8 @@ class TftpServer:
         """Send what the transfer has to say; end the session with it."""
         session.unsent.extend(session.transfer.datagrams_to_send())  # type: ignore[arg-type]
         while session.unsent:
-            data, peer = session.unsent[0]
             try:
-                self._send(session, data, peer)
+                sent = self._send(session)
             except BlockingIOError:
                 if self._limits.single_port:
                     # The socket is everybody's: what it has no room for is lost, and the timer repeats it.
@@ -286,8 +288,9 @@ class TftpServer:
                 break
             except OSError as error:
                 # No route, filtered, interface down: a lost packet, and the timer repeats it.
-                log.debug("tftp: not sent", peer=peer[0], error=error.strerror)
-            del session.unsent[0]
+                log.debug("tftp: not sent", peer=session.unsent[0][1][0], error=error.strerror)
+                sent = 1
+            del session.unsent[:sent]
         if session.transfer.outcome is not None:
             self._end(session)
             return
@@ -300,11 +303,18 @@ class TftpServer:
             session.timer = timer
             heapq.heappush(self._timers, (timer, session.id))
 
-    def _send(self, session: _Session, data: bytes, peer: SocketAddress) -> None:
-        if session.id >= 0:
-            session.sock.sendto(data, peer)
-        else:
+    def _send(self, session: _Session) -> int:
+        """Send the first, or a whole window by one call, which takes half the time. How many were sent."""
+        data, peer = session.unsent[0]
+        if session.id < 0:
             send_from(session.sock, data, session.way)
+            return 1
+        if session.windows and len(session.unsent) > 1:
+            if send_window(session.sock, session.unsent):
+                return len(session.unsent)
+            session.windows = False
+        session.sock.sendto(data, peer)
+        return 1
 
     def _fire_timers(self) -> None:
         now = self._monotonic()

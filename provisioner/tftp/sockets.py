@@ -20,6 +20,12 @@ _ANCILLARY = socket.CMSG_SPACE(20) + socket.CMSG_SPACE(12)
 _ETHERNET_MTU = 1500
 _REQUEST_BUFFER = 1 << 20
 """Bytes."""
+_UDP_SEGMENT = 103
+"""linux/udp.h: the size into which the kernel cuts what is sent at once; udp(7)."""
+_TOGETHER_BYTES, _TOGETHER = 65_000, 64
+"""At once no more than an IP packet holds, nor than linux/udp.h's UDP_MAX_SEGMENTS."""
+_CANNOT_CUT = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
+"""A kernel before 4.18, or an interface that computes no checksums."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,29 @@ def send_from(sock: socket.socket, data: bytes, arrival: Arrival) -> None:
         level, kind = socket.IPPROTO_IPV6, socket.IPV6_PKTINFO
         info = struct.pack("=16sI", arrival.local.packed, arrival.interface)
     sock.sendmsg([data], [(level, kind, info)], 0, arrival.peer)
+
+
+def send_window(sock: socket.socket, window: Sequence[tuple[bytes, SocketAddress]]) -> bool:
+    """Send datagrams of one size, but for a shorter last one, to one peer in a single call.
+
+    False: they are none such, or the kernel cannot do it here; nothing was sent. Raises BlockingIOError.
+    """
+    size, peer = len(window[0][0]), window[0][1]
+    if len(window) > _TOGETHER or size * len(window) > _TOGETHER_BYTES or len(window[-1][0]) > size:
+        return False
+    if any(len(data) != size or to != peer for data, to in window[:-1]) or window[-1][1] != peer:
+        return False
+    try:
+        sock.sendmsg(
+            [data for data, _ in window], [(socket.IPPROTO_UDP, _UDP_SEGMENT, struct.pack("=H", size))], 0, peer
+        )
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno in _CANNOT_CUT:
+            return False
+        raise
+    return True
 
 
 def mtu_of(sock: socket.socket, interface: int) -> int:

@@ -3,14 +3,15 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from provisioner.tftp.limits import Limits
-from tests.netns import sh, wire
+from tests.netns import Wire, sh, wire
 from tests.tftp.serving import Serving, serving
 
 pytestmark = pytest.mark.system
@@ -92,55 +93,71 @@ def test_a_storm_of_clients_is_served(made: tuple[Serving, Path], tmp_path: Path
     assert set(got) == {(root / "big").read_bytes()}
 
 
+@contextmanager
+def on_a_wire(cable: Wire, root: Path) -> Iterator[Callable[[], str]]:
+    """A server at port 69 of the wire; what is given waits for its end and says what it observed."""
+    program = (
+        "import sys, pathlib\n"
+        "from ipaddress import ip_address\n"
+        "from tests.tftp.serving import serving\n"
+        f"with serving(pathlib.Path({str(root)!r}), listen='0.0.0.0', port=69) as made:\n"
+        "    print('up', flush=True)\n"
+        "    sys.stdin.readline()\n"
+        "    print(*(e.message for e in made.recorder.events), sep='\\n')\n"
+    )
+    server = subprocess.Popen(
+        [*cable.exec(cable.server), sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "up\n"
+        yield lambda: server.communicate("\n", timeout=20)[0]
+    finally:
+        server.kill()
+        server.wait(10)
+
+
+def by_windows(cable: Wire, client: str, out: Path) -> subprocess.CompletedProcess[str]:
+    line = "atftp --option|blksize 65464|--option|windowsize 8|--verbose --trace --get -r loader -l {out} 10.98.7.1"
+    command = [*cable.exec(client), *argv(line, out=out)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+
 @pytest.mark.rule("tftp-01")
 @pytest.mark.rule("tftp-05")
 def test_across_a_wire_that_loses_packets_the_blocks_fit_the_mtu_and_all_arrives(tmp_path: Path) -> None:
-    root = tmp_path / "root"
+    root, out = tmp_path / "root", tmp_path / "out"
     root.mkdir()
     (root / "loader").write_bytes(os.urandom(60_000))
     with wire("10.98.7.1/24") as cable:
         client = cable.plug("a", "52:54:00:12:34:56", "10.98.7.2/24")
-        program = (
-            "import sys, pathlib\n"
-            "from ipaddress import ip_address\n"
-            "from tests.tftp.serving import serving\n"
-            f"with serving(pathlib.Path({str(root)!r}), listen='0.0.0.0', port=69) as made:\n"
-            "    print('up', flush=True)\n"
-            "    sys.stdin.readline()\n"
-            "    print(*(e.message for e in made.recorder.events), sep='\\n')\n"
-        )
-        server = subprocess.Popen(
-            [*cable.exec(cable.server), sys.executable, "-c", program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[2],
-        )
-        try:
-            assert server.stdout is not None
-            assert server.stdout.readline() == "up\n"
+        with on_a_wire(cable, root) as observed:
             rules = tmp_path / "rules"
             rules.write_text(
                 "table inet t {\n chain c {\n  type filter hook input priority 0\n"
                 "  meta l4proto udp numgen random mod 100 < 4 drop\n }\n}\n"
             )
             sh(*cable.exec(client), "nft", "-f", str(rules))
-            out = tmp_path / "out"
-            line = (
-                "atftp --option|blksize 65464|--option|windowsize 8|--verbose --trace "
-                "--get -r loader -l {out} 10.98.7.1"
-            )
-            done = subprocess.run(
-                [*cable.exec(client), *argv(line, out=out)],
-                capture_output=True,
-                text=True,
-                timeout=100,
-                check=False,
-            )
+            done = by_windows(cable, client, out)
             assert out.read_bytes() == (root / "loader").read_bytes(), done.stderr
             assert "blksize: 1468" in done.stdout + done.stderr
-            told, _ = server.communicate("\n", timeout=20)
-            assert "10.98.7.2 read loader, 60 kB" in told
-        finally:
-            server.kill()
-            server.wait(10)
+            assert "10.98.7.2 read loader, 60 kB" in observed()
+
+
+@pytest.mark.rule("tftp-08")
+def test_where_the_kernel_cannot_cut_a_window_its_blocks_are_sent_one_by_one(tmp_path: Path) -> None:
+    root, out = tmp_path / "root", tmp_path / "out"
+    root.mkdir()
+    (root / "loader").write_bytes(os.urandom(60_000))
+    with wire("10.98.7.1/24") as cable:
+        client = cable.plug("a", "52:54:00:12:34:56", "10.98.7.2/24")
+        # A block is larger than this route's packets: as a part of a window it is refused, alone it is fragmented.
+        sh("ip", "-n", cable.server, "route", "add", "10.98.7.2/32", "dev", "br0", "mtu", "1000")
+        with on_a_wire(cable, root) as observed:
+            done = by_windows(cable, client, out)
+            assert out.read_bytes() == (root / "loader").read_bytes(), done.stderr
+            assert "10.98.7.2 read loader, 60 kB" in observed()
