@@ -20,6 +20,8 @@ _DHCP_SECONDS = (4.0, 8.0, 16.0, 32.0)
 _TFTP_SECONDS = 2.0
 _TFTP_TRIES = 8
 _BUFFER = bytearray(1 << 20)
+_SO_RCVBUFFORCE = 33
+"""asm-generic/socket.h."""
 
 
 @dataclass(frozen=True)
@@ -235,9 +237,12 @@ async def _chain(rack: Rack, dhcp: Dhcp, outcome: Outcome, ip: str) -> None:
 
 async def main(rack: Rack) -> list[Outcome]:
     loop = asyncio.get_running_loop()
-    transport, dhcp = await loop.create_datagram_endpoint(
-        lambda: Dhcp(rack.server, rack.relay), local_addr=(rack.relay, 67)
-    )
+    port = socket.socket(type=socket.SOCK_DGRAM)
+    # The answers to all machines come here at once, where each would have a card of its own.
+    port.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
+    port.setblocking(False)
+    port.bind((rack.relay, 67))
+    transport, dhcp = await loop.create_datagram_endpoint(lambda: Dhcp(rack.server, rack.relay), sock=port)
     try:
         return await asyncio.gather(*(boot(rack, dhcp, mac, ip) for mac, ip in rack.machines))
     finally:
