@@ -111,6 +111,29 @@ def test_a_locked_file_refuses_and_later_serves_again(tmp_path: Path) -> None:
     again.close()
 
 
+@pytest.mark.rule("fault-04")
+def test_a_file_that_is_free_again_is_found_out_without_anybody_asking_for_an_address(tmp_path: Path) -> None:
+    path = tmp_path / "leases.db"
+    file = LeaseFile.open(path)
+    file._connection.execute("PRAGMA busy_timeout = 50")
+    other = sqlite3.connect(path, isolation_level=None)
+    with writing(file) as (writer, finished):
+        assert writer.fault == ""
+        other.execute("BEGIN EXCLUSIVE")
+        writer.submit([([lease(1)], "while locked")])
+        assert finished(1) == [("while locked", "database is locked")]
+        assert writer.fault == "database is locked"
+        other.execute("COMMIT")
+        other.close()
+        deadline = time.monotonic() + 60
+        while writer.fault:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    again = LeaseFile.open(path)
+    assert again.load() == []
+    again.close()
+
+
 @pytest.mark.rule("fault-03")
 def test_a_full_disk_refuses_all_or_nothing(tmp_path: Path) -> None:
     file = LeaseFile.open(tmp_path / "leases.db")
