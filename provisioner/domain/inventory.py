@@ -4,7 +4,7 @@ A change replaces one machine: indexes are shallow-copied (10,000 entries: under
 rebuilt, and a reader that holds the old snapshot is not disturbed.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
@@ -71,18 +71,23 @@ class Inventory:
         """A snapshot in which these machines are replaced (None: gone)."""
         machines, macs, ips, names = dict(self.machines), dict(self.macs), dict(self.ips), dict(self.names)
         tokens = dict(self.tokens)
-        for machine_id in changed:
-            old = machines.pop(machine_id, None)
-            if old is not None:
-                _drop(macs, old.macs, machine_id)
-                _drop(ips, (address.ip for address in old.addresses), machine_id)
-                _drop(names, (old.name,), machine_id)
-                _drop(tokens, _token_hashes(old), machine_id)
+        # What stays is written over: a key that is taken out and put back makes Python lay the copy of 10,000 out
+        # anew, which takes three times as long and nobody else's packet is answered meanwhile.
+        for machine_id, machine in changed.items():
+            old = machines.get(machine_id)
+            if old is None:
+                continue
+            _drop(macs, _gone(old.macs, machine.macs if machine else ()), machine_id)
+            _drop(ips, _gone(_ips(old), _ips(machine) if machine else ()), machine_id)
+            _drop(names, _gone((old.name,), (machine.name,) if machine else ()), machine_id)
+            _drop(tokens, _gone(_token_hashes(old), _token_hashes(machine) if machine else ()), machine_id)
+            if machine is None:
+                del machines[machine_id]
         for machine_id, machine in changed.items():
             if machine is not None:
                 machines[machine_id] = machine
                 macs.update((mac, machine) for mac in machine.macs)
-                ips.update((address.ip, machine) for address in machine.addresses)
+                ips.update((ip, machine) for ip in _ips(machine))
                 names[machine.name] = machine
                 tokens.update((hashed, machine) for hashed in _token_hashes(machine))
         return replace(self, seq=seq, machines=machines, macs=macs, ips=ips, names=names, tokens=tokens)
@@ -172,6 +177,14 @@ def _token_hashes(machine: Machine) -> tuple[str, ...]:
     if machine.install is None:
         return ()
     return tuple(h for h in (machine.install.token_hash, machine.install.machine_token_hash) if h)
+
+
+def _ips(machine: Machine) -> tuple[IPAddress, ...]:
+    return tuple(address.ip for address in machine.addresses)
+
+
+def _gone(before: Iterable[_K], after: Container[_K]) -> Iterator[_K]:
+    return (key for key in before if key not in after)
 
 
 def _most_specific_first(subnets: Iterable[Subnet]) -> tuple[Subnet, ...]:
