@@ -59,7 +59,7 @@ def packets(settings: Settings, stop: threading.Event) -> None:
         )
         limits = Limits(sessions=settings.tftp.max_sessions, ports=ports, single_port=settings.tftp.single_port)
         virtual = VirtualFiles(feed, clock, neighbour, house.images, observer.observe).content
-        role_options = RoleOptions(house.roles)
+        role_options = RoleOptions(house.roles, house.effective_roles.in_force)
         role_options.refresh()
         # Before DHCP, which starts a writing thread: a refusal here must end the process.
         tftp = TftpServer(settings.loaders, listen, feed, observer, virtual=virtual, limits=limits, now=clock)

@@ -73,7 +73,7 @@ def _talk(
         wire, address = _wire_of(settings, inventory, machine)
     except Refused as refusal:
         return [], str(refusal)
-    options = RoleOptions(house.roles)
+    options = RoleOptions(house.roles, house.effective_roles.in_force)
     options.refresh()
     context = Context(
         wire.name,

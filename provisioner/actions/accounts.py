@@ -1,19 +1,15 @@
 """People and programs that may ask: users, passwords, sessions, one-time links, bearer tokens.
 
-There is no default password. Every secret that we make has 256 bits and is stored as its sha256 only; passwords
-are argon2id with the library's parameters (RFC 9106, section 4).
+There is no default password. Every secret that we make has 256 bits and is stored as its sha256 only.
 """
 
 import secrets
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
-
 from provisioner.actions import fields as read
+from provisioner.actions import passwords
 from provisioner.domain.errors import Conflict, InvalidValue, NotAdmitted, NotFound, Refused
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.lifecycle import SECOND
@@ -25,15 +21,6 @@ HOUR = 3600 * SECOND
 LINK_FOR = 24 * HOUR
 SESSION_FOR = 7 * 24 * HOUR
 FIRST_USER = "admin"
-MIN_PASSWORD = 10
-MAX_PASSWORD = 1000
-"""argon2 hashes any length; a megabyte of password is an attack on the processor."""
-
-_HASHER = PasswordHasher()
-# 64 MiB a verification: two at once, however many ask.
-_HASHING = threading.Semaphore(2)
-_NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-"""Verified for unknown names, so that the time of an answer does not tell who exists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +56,7 @@ def login_by_link(store: Store, token: str, now: int, password: str = "") -> str
     stays good).
     """
     # Hashed before the transaction: it takes as long as many writes.
-    hashed = _hashed(password) if password else ""
+    hashed = passwords.hashed(password) if password else ""
     with store.transaction("login") as tx:
         link = tx.tokens.by_hash(token_hash(token))
         if link is None or link.kind != "login-link" or link.used_at is not None or not _alive(link, now):
@@ -85,7 +72,7 @@ def login_by_password(store: Store, name: str, password: str, now: int) -> str:
     """A new session's secret. Raises NotAdmitted, with the same words for a wrong name and a wrong password."""
     with store.reading() as tx:
         user = tx.users.find(name)
-    if not _verified(user.password_hash if user else "", password) or user is None:
+    if not passwords.verified(user.password_hash if user else "", password) or user is None:
         shown = name[:60].encode("ascii", "replace").decode()
         with store.transaction("login") as tx:
             tx.events.add(Event(Kind.LOGIN_REFUSED, f"wrong name or password for {shown!r}", now, actor="login"))
@@ -123,7 +110,7 @@ def users(store: Store) -> Sequence[User]:
 def add_user(store: Store, name: str, password: str, *, actor: str, now: int) -> User:
     """Raises InvalidValue, Conflict."""
     name = read.host_name(name)
-    hashed = _hashed(password)
+    hashed = passwords.hashed(password)
     with store.transaction(actor) as tx:
         if tx.users.find(name) is not None:
             raise Conflict("name", name, "another user", "choose another, or remove that one first")
@@ -134,7 +121,7 @@ def add_user(store: Store, name: str, password: str, *, actor: str, now: int) ->
 
 def set_password(store: Store, name: str, password: str, *, actor: str, now: int) -> User:
     """Also ends the user's sessions: whoever knew the old password is out."""
-    hashed = _hashed(password)
+    hashed = passwords.hashed(password)
     with store.transaction(actor) as tx:
         user = tx.users.put(replace(tx.users.get(name), password_hash=hashed))
         for token in tx.tokens.list():
@@ -213,22 +200,3 @@ def _grant(
 
 def _alive(token: ApiToken, now: int) -> bool:
     return token.expires_at is None or now < token.expires_at
-
-
-def _hashed(password: str) -> str:
-    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
-        raise InvalidValue(
-            "password", "…", "has the wrong length", f"use at least {MIN_PASSWORD} characters; a phrase is fine"
-        )
-    with _HASHING:
-        return _HASHER.hash(password)
-
-
-def _verified(stored: str, password: str) -> bool:
-    if len(password) > MAX_PASSWORD:
-        return False
-    with _HASHING:
-        try:
-            return _HASHER.verify(stored or _NOBODY, password) and bool(stored)
-        except (VerificationError, InvalidHashError):
-            return False

@@ -5,7 +5,7 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 from provisioner.actions import reconcile
-from provisioner.actions.enrol import record_state
+from provisioner.actions.enrol import differences, record_state
 from provisioner.domain import lifecycle
 from provisioner.domain.errors import Refused
 from provisioner.domain.events import Event, Kind
@@ -29,23 +29,25 @@ def arm(
     wipe: bool = False,
     retries: int = 0,
     by_itself: bool = False,
+    role: str = "",
 ) -> Machine:
     """Compile and freeze everything this machine will be told; its next netboot installs.
 
     ``wipe`` allows foreign data on the disk to be lost, for this install only; ``retries`` lets the watchdog switch
     its power so many times if it hangs before the installer runs; ``by_itself``: nobody asked, it was switched on
-    (see ``discover``). Raises Refused (nothing to compile from, invalid role, contradicted by the vendor list),
-    IllegalTransition, NotFound.
+    (see ``discover``); ``role``: its slot's from now on. Raises Refused (nothing to compile from, invalid role,
+    contradicted by the vendor list), IllegalTransition, NotFound.
     """
     with store.transaction(actor) as tx:
         machine = tx.machines.get(ref)
         reconcile.check(tx, machine)
     install_id = uuid4()
+    meant = replace(machine, slot=replace(machine.slot, role=role)) if role else machine
     armed = lifecycle.armed(
-        machine,
+        meant,
         Install(
             id=install_id,
-            role=machine.slot.role,
+            role=meant.slot.role,
             revision="",
             token_hash=token_hash(install_token(token_key, install_id)),
             machine_token_hash=token_hash(machine_token(token_key, install_id)),
@@ -75,6 +77,9 @@ def arm(
         tx.put_role_revision(RoleRevision(compiled.role, compiled.revision, compiled.role_files, now))
         slot = replace(armed.slot, armed_itself=armed.slot.armed_itself or by_itself)
         stored = tx.machines.put(replace(armed, install=install, slot=slot))
+        if meant is not machine and (changed := differences(machine, meant)):
+            message = f"changed {stored.name}: {', '.join(changed)}"
+            tx.events.add(Event(Kind.MACHINE_CHANGED, message, now, stored.id, stored.boot_mac, actor=actor))
         record_state(tx, machine, stored, now)
         for warning in compiled.warnings:
             tx.events.add(Event(Kind.MACHINE_CHANGED, f"warning: {warning}", now, stored.id, actor=actor))

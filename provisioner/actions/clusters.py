@@ -39,7 +39,7 @@ def put_cluster(
             if tx.clusters.find(name) is not None:
                 raise Conflict("name", name, f"cluster {name}", f"`provisioner cluster set {name}` changes it")
         before = Cluster(uuid4(), name) if create else tx.clusters.get(name)
-        after = _with_fields(before, fields)
+        after = with_fields(before, fields)
         if after == before and not create:
             return after
         stored = tx.clusters.put(after, expect_version)
@@ -64,7 +64,8 @@ def describe(cluster: Cluster) -> str:
     return f"endpoint {cluster.endpoint or 'none'}"
 
 
-def _with_fields(cluster: Cluster, fields: Mapping[str, Any]) -> Cluster:
+def with_fields(cluster: Cluster, fields: Mapping[str, Any]) -> Cluster:
+    """The cluster with the named fields set. Raises InvalidValue."""
     for field in fields:
         if field not in FIELDS:
             raise InvalidValue("field", field, "is not known", f"known fields: {', '.join(FIELDS)}")

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import NoReturn
+from dataclasses import dataclass, replace
 
+from provisioner.actions import live
 from provisioner.actions.discover import armed_by_power_on
 from provisioner.actions.front import Front
 from provisioner.actions.happening import Happening, What
+from provisioner.actions.offered import Shown, menu_of
+from provisioner.actions.refusals import refuse
 from provisioner.domain.admission import Admission, at_its_place, may_read_install
 from provisioner.domain.boot import Action, BootPlan, plan_boot
-from provisioner.domain.errors import IllegalTransition, InvalidValue, NotAdmitted, NotFound, StoreUnavailable
+from provisioner.domain.errors import IllegalTransition, InvalidValue, NotFound, StoreUnavailable
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.identity import contradiction
 from provisioner.domain.lifecycle import UNREPORTED, overdue, presumed_installed, spent
@@ -29,19 +31,30 @@ FIRST_CONFIGS = ("pxe.yml", "pxe.ign")
 
 @dataclass(frozen=True, slots=True)
 class BootAnswer:
-    """``script`` is there when the machine installs; every other plan is rendered by the caller."""
+    """``script`` is there when something was compiled for the machine; ``shown`` when a person is asked first;
+    every other plan is rendered by the caller."""
 
     plan: BootPlan
     machine: Machine | None
     script: bytes | None = None
+    shown: Shown | None = None
 
 
-def boot_script(front: Front, query: Mapping[str, str], source: IPAddress, server: str, now: int) -> BootAnswer:
-    """Answer ``/boot.ipxe``. ``query``: mac, and uuid, serial, arch as the machine states them.
+def boot_script(
+    front: Front, query: Mapping[str, str], source: IPAddress, server: str, now: int, *, ask: bool = False
+) -> BootAnswer:
+    """Answer ``/boot.ipxe``. ``query``: mac, and uuid, serial, arch as the machine states them. ``ask``: show its
+    menu, if it has one.
 
     Raises InvalidValue for a MAC that is none, NotAdmitted when an install is asked for from elsewhere.
     """
-    return _begin(front, BOOT_SCRIPT, query, source, server, now)
+    asker = _asker(front, query, source, now)
+    if ask and (shown := menu_of(front, asker.machine, source)) is not None and asker.machine is not None:
+        offered = ", ".join(offer.role for offer in shown.offers)
+        how = f"a menu of {offered}, and without a choice {asker.plan.action}"
+        _observe(front, asker, BOOT_SCRIPT, how, query, source, now)
+        return BootAnswer(asker.plan, asker.machine, shown=shown)
+    return _begin(front, asker, BOOT_SCRIPT, query, source, server, now)
 
 
 def first_config(
@@ -53,16 +66,21 @@ def first_config(
     """
     if part not in FIRST_CONFIGS:
         raise NotFound("file", part, f"a live system asks here for {' or '.join(FIRST_CONFIGS)}")
-    answer = _begin(front, part, query, source, server, now)
+    answer = _begin(front, _asker(front, query, source, now), part, query, source, server, now)
     if answer.script is None:
         refuse(front, answer.machine, f"asked for {part}, but {answer.plan.reason}", source, now)
     return answer.script
 
 
-def _begin(
-    front: Front, part: str, query: Mapping[str, str], source: IPAddress, server: str, now: int
-) -> BootAnswer:
-    """A boot: what it leads to, and, when it installs, that it is counted before ``part`` is handed out."""
+@dataclass(frozen=True, slots=True)
+class _Asker:
+    mac: Mac
+    machine: Machine | None
+    plan: BootPlan
+
+
+def _asker(front: Front, query: Mapping[str, str], source: IPAddress, now: int) -> _Asker:
+    """Who boots, after what time and switching it on did to it, and what that leads to."""
     if not query.get("mac"):
         raise InvalidValue("mac", "", "is missing from the query", "ask for /boot.ipxe?mac=52:54:00:12:34:56")
     mac = Mac.parse(query["mac"])
@@ -77,7 +95,14 @@ def _begin(
             machine, _ = front.keep(done)
     if machine is not None:
         machine = armed_by_power_on(front, machine, source, now)
-    plan = plan_boot(machine, front.snapshot.inventory.subnet_of(source), now)
+    return _Asker(mac, machine, plan_boot(machine, front.snapshot.inventory.subnet_of(source), now))
+
+
+def _begin(
+    front: Front, asker: _Asker, part: str, query: Mapping[str, str], source: IPAddress, server: str, now: int
+) -> BootAnswer:
+    """A boot: what it leads to, and, when it installs, that it is counted before ``part`` is handed out."""
+    machine, plan = asker.machine, asker.plan
     if machine is not None and machine.install is not None and plan.action is Action.INSTALL:
         _admit(front, machine, part, at_its_place(machine, source, front.neighbour(source)), source, now)
         machine = _identified(front, machine, machine.install, query, now)
@@ -87,20 +112,29 @@ def _begin(
         # Without a count of boots the next install.sh would pass for a retry: nothing written, nothing served.
         machine, _ = front.keep(Happening(What.BOOT_SCRIPT, machine.id, machine.install.id, now))
         script = _filled(front, machine, part, server)
+    elif machine is not None and plan.action is Action.RESCUE and part == BOOT_SCRIPT:
+        _admit(front, machine, part, at_its_place(machine, source, front.neighbour(source)), source, now)
+        machine, script, plan = live.begun(front, machine, plan, server, now)
+    _observe(front, replace(asker, machine=machine, plan=plan), part, str(plan.action), query, source, now)
+    return BootAnswer(plan, machine, script)
+
+
+def _observe(
+    front: Front, asker: _Asker, part: str, gets: str, query: Mapping[str, str], source: IPAddress, now: int
+) -> None:
     what = "boot script" if part == BOOT_SCRIPT else part
     front.observe(
         Event(
             Kind.SCRIPT_SERVED,
-            f"asked for its {what}; gets {plan.action} because {plan.reason}",
+            f"asked for its {what}; gets {gets} because {asker.plan.reason}",
             now,
-            machine_id=machine.id if machine else None,
-            mac=mac,
+            machine_id=asker.machine.id if asker.machine else None,
+            mac=asker.mac,
             phase=Phase.LOADER if part == BOOT_SCRIPT else Phase.CONFIG,
             actor="machine",
             data={"source": str(source), **{k: query[k][:64] for k in ("uuid", "serial", "arch") if query.get(k)}},
         )
     )
-    return BootAnswer(plan, machine, script)
 
 
 def _identified(front: Front, machine: Machine, install: Install, query: Mapping[str, str], now: int) -> Machine:
@@ -112,8 +146,15 @@ def _identified(front: Front, machine: Machine, install: Install, query: Mapping
     return front.keep(Happening(What.CONTRADICTED, machine.id, install.id, now, message=why))[0]
 
 
+def waits(token: str, part: str) -> bool:
+    """Does ``file_by_token`` wait for the database, or for a template?"""
+    return part in BEGINNINGS or live.is_token(token)
+
+
 def file_by_token(front: Front, token: str, part: str, source: IPAddress, server: str, now: int) -> bytes:
     """A compiled file. Raises NotAdmitted (told to the timeline), NotFound for a part that the role has not."""
+    if live.is_token(token):
+        return live.file(front, token, part, source, server, now)
     machine = front.by_token(token_hash(token))
     if machine is None or machine.install is None or machine.install.token_hash != token_hash(token):
         refuse(front, None, f"asked for {part} with a token that no open install has", source, now)
@@ -138,21 +179,6 @@ def known_by_address(front: Front, source: IPAddress, part: str, now: int) -> Ma
     if machine is None:
         refuse(front, None, f"asked for {part} from {source}, which is reserved for no machine", source, now)
     return machine
-
-
-def refuse(front: Front, machine: Machine | None, why: str, source: IPAddress, now: int) -> NoReturn:
-    """Tell the timeline and the asker. No token stands in either."""
-    front.observe(
-        Event(
-            Kind.TOKEN_REFUSED,
-            f"refused: {why}",
-            now,
-            machine_id=machine.id if machine else None,
-            actor="machine",
-            data={"source": str(source)},
-        )
-    )
-    raise NotAdmitted(why, "see the machine's timeline; `provisioner machine arm` starts a new install")
 
 
 def _file(front: Front, machine: Machine, part: str, source: IPAddress, server: str, now: int) -> bytes:

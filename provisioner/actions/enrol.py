@@ -175,6 +175,7 @@ def stated(machine: Machine) -> dict[str, Any]:
         "params": dict(slot.params),
         "options": show_options(slot.options),
         "switch_port": slot.switch_port,
+        "menu": slot.menu,
         "vendor": machine.vendor,
         "model": machine.model,
         "serial": machine.serial,

@@ -10,6 +10,7 @@ from provisioner.domain.errors import InvalidValue
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import IPAddress
+from provisioner.domain.menu import NONE
 from provisioner.domain.option_set import NO_OPTIONS, OptionSet, code_of, read_options
 from provisioner.domain.subnet import IPNetwork
 
@@ -49,6 +50,20 @@ def switch_port(value: object) -> str:
             "switch_port", text[:60], "is no switch port", "write it as `machine show` tells it, like 'sw3 17'"
         )
     return text
+
+
+def menu(value: object, roles: frozenset[str] | None) -> str:
+    """Role names by ``;`` or as a list, each once; ``none`` stands alone. ``roles`` None: any names."""
+    names = _parts(value)
+    for name in names:
+        if name == NONE and len(names) > 1:
+            raise InvalidValue("menu", ";".join(names)[:60], "says none and more", "name roles, or none alone")
+        if not _HOST_LABEL.match(name) or (roles is not None and name not in roles and name != NONE):
+            known = f"; roles: {', '.join(sorted(roles)) or 'none'}" if roles is not None else ""
+            raise InvalidValue("menu", name[:60], "is no role", f"name roles like rescue;memtest{known}")
+        if names.count(name) > 1:
+            raise InvalidValue("menu", name, "is named twice", "name each role once")
+    return ";".join(names)
 
 
 def whole(value: object, field: str, low: int = 0, high: int = 100_000) -> int | None:

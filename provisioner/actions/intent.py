@@ -28,6 +28,7 @@ SLOT_FIELDS = (
     "params",
     "options",
     "switch_port",
+    "menu",
 )
 """What an operator may state about a place."""
 
@@ -46,6 +47,7 @@ FIELDS = (
     "params",
     "options",
     "switch_port",
+    "menu",
     "vendor",
     "model",
     "serial",
@@ -158,6 +160,7 @@ def slot_with(slot: Slot, fields: Fields, rules: Rules) -> Slot:
         "params": read.params,
         "options": lambda v: read.options(v, slot.options),
         "switch_port": read.switch_port,
+        "menu": lambda v: read.menu(v, rules.roles),
     }
     for field in SLOT_FIELDS:
         if field in fields and field != "ip":

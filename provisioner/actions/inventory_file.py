@@ -21,7 +21,18 @@ from provisioner.domain.machine import Machine
 from provisioner.domain.ports import Store
 
 COLUMNS = ("name", "mac", "ip", "role", "rack", "unit", "bmc", "labels")
-FURTHER_COLUMNS = ("chassis", "blade", "cluster", "params", "options", "switch_port", "vendor", "model", "serial")
+FURTHER_COLUMNS = (
+    "chassis",
+    "blade",
+    "cluster",
+    "params",
+    "options",
+    "switch_port",
+    "menu",
+    "vendor",
+    "model",
+    "serial",
+)
 
 Row = tuple[int, Mapping[str, Any]]
 """Line number in the file, and the fields."""

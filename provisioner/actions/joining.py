@@ -3,8 +3,8 @@
 import hmac
 from typing import NamedTuple
 
-from provisioner.actions.deliver import refuse
 from provisioner.actions.front import Front
+from provisioner.actions.refusals import refuse
 from provisioner.domain.admission import at_its_place
 from provisioner.domain.inventory import slot_order
 from provisioner.domain.machine import IPAddress, Machine, State

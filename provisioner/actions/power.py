@@ -82,6 +82,13 @@ def enqueue_install(
         return queued(tx, "install", {"machines": ids}, len(ids), now)
 
 
+def enqueue_netboot(store: Store, refs: Sequence[str], *, actor: str, now: int) -> Job:
+    """Power-cycle each machine to the network, as it is. Raises NotFound, Refused (no BMC)."""
+    with store.transaction(actor) as tx:
+        ids = [str(with_bmc(tx, ref).id) for ref in refs]
+        return queued(tx, "install", {"machines": ids}, len(ids), now)
+
+
 def enqueue_power_cycle(tx: Transaction, machine: Machine, now: int) -> Job:
     """Within a transaction: once more to the network, for a machine that hangs in its boot."""
     return queued(tx, "install", {"machines": [str(machine.id)]}, 1, now)

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from provisioner.actions.deliver import known_by_address, refuse
+from provisioner.actions import live
+from provisioner.actions.deliver import known_by_address
 from provisioner.actions.front import Front
 from provisioner.actions.happening import Happening, What
+from provisioner.actions.refusals import refuse
 from provisioner.domain.admission import at_its_place, may_report
 from provisioner.domain.machine import IPAddress, Machine, Phase
 from provisioner.domain.tokens import token_hash
@@ -30,6 +32,8 @@ def by_token(front: Front, token: str, said: Said, source: IPAddress, now: int) 
     Returns whether the database has it (else the journal does). Raises NotAdmitted, IllegalTransition,
     StoreUnavailable when it could be kept nowhere.
     """
+    if said.what is not What.ACTIVE and live.is_token(token):
+        return live.report(front, token, said.what, said.message, said.text, source, now)
     hashed = token_hash(token)
     machine = front.by_token(hashed)
     if machine is None or not _matches(machine, said, hashed):

@@ -6,6 +6,8 @@ from typing import Any
 from uuid import uuid4
 
 from provisioner.actions import fields as read
+from provisioner.actions import passwords
+from provisioner.domain import menu
 from provisioner.domain.errors import Conflict, InvalidValue
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.machine import IPAddress
@@ -22,7 +24,21 @@ from provisioner.domain.option_set import (
 from provisioner.domain.ports import Store
 from provisioner.domain.subnet import AddressRange, IPNetwork, Subnet, UnknownPolicy
 
-FIELDS = ("gateway", "dns", "ntp", "domain", "vlan", "pools", "unknown", "arm", "lease_seconds", "options")
+FIELDS = (
+    "gateway",
+    "dns",
+    "ntp",
+    "domain",
+    "vlan",
+    "pools",
+    "unknown",
+    "arm",
+    "lease_seconds",
+    "options",
+    "menu",
+    "menu_seconds",
+    "menu_password",
+)
 
 
 def put_subnet(
@@ -34,8 +50,9 @@ def put_subnet(
     now: int,
     expect_version: int | None = None,
     create: bool = False,
+    roles: frozenset[str] | None = None,
 ) -> Subnet:
-    """Add a subnet, or set the named fields of one. ``create`` refuses one that exists."""
+    """Add a subnet, or set the named fields of one. ``create`` refuses one that exists; a menu names ``roles``."""
     network = read.prefix(prefix)
     with store.transaction(actor) as tx:
         before = tx.subnets.find(str(network))
@@ -50,7 +67,7 @@ def put_subnet(
                 raise Conflict(
                     "prefix", network, f"the overlapping subnet {other.prefix}", "subnets must not overlap"
                 )
-        after = _with_fields(before or Subnet(uuid4(), network), fields)
+        after = _with_fields(before or Subnet(uuid4(), network), fields, roles)
         if after == before:
             return after
         stored = tx.subnets.put(after, expect_version)
@@ -79,10 +96,11 @@ def describe(subnet: Subnet) -> str:
     pools = "".join(f", pool {pool.first}-{pool.last}" for pool in subnet.pools)
     options = "".join(f", option {name} {text}" for name, text in show_options(subnet.options).items())
     unknown = f"unknown machines: {subnet.unknown}"
-    return f"gateway {subnet.gateway or 'none'}, DNS {dns or 'none'}, {unknown}{pools}{options}"
+    offered = f", boot menu {subnet.menu}" + (" (password)" if subnet.menu_password else "") if subnet.menu else ""
+    return f"gateway {subnet.gateway or 'none'}, DNS {dns or 'none'}, {unknown}{pools}{options}{offered}"
 
 
-def _with_fields(subnet: Subnet, fields: Mapping[str, Any]) -> Subnet:
+def _with_fields(subnet: Subnet, fields: Mapping[str, Any], roles: frozenset[str] | None) -> Subnet:
     for field in fields:
         if field not in FIELDS:
             raise InvalidValue("field", field, "is not known", f"known fields: {', '.join(FIELDS)}")
@@ -108,7 +126,20 @@ def _with_fields(subnet: Subnet, fields: Mapping[str, Any]) -> Subnet:
         changes["arm"] = _choice(fields["arm"], "arm", ("manual", "on-discovery"))
     if "options" in fields:
         changes["options"] = _options(subnet, fields["options"])
+    changes |= _menu(fields, roles)
     return replace(subnet, **changes)
+
+
+def _menu(fields: Mapping[str, Any], roles: frozenset[str] | None) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    if "menu" in fields:
+        changes["menu"] = read.menu(fields["menu"], roles)
+    if "menu_seconds" in fields:
+        changes["menu_seconds"] = read.whole(fields["menu_seconds"], "menu_seconds", 3, 3600) or menu.SECONDS
+    if "menu_password" in fields:
+        password = str(fields["menu_password"] or "")
+        changes["menu_password"] = passwords.hashed(password) if password else ""
+    return changes
 
 
 _OWN_FIELDS = {ROUTER: "gateway", DNS: "dns", NTP: "ntp", DOMAIN: "domain"}

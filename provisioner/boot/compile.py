@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from provisioner.boot import context as variables
@@ -18,6 +18,7 @@ from provisioner.domain.boot import LOADER_LABEL, SHIM, by_grub
 from provisioner.domain.errors import NotFound, Refused
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import Machine
+from provisioner.domain.menu import Offer
 from provisioner.domain.tokens import SERVER
 
 
@@ -136,7 +137,8 @@ class RoleCompiler:
         parts = _valid(role, rendered)
         if boot.family is release.FEDORA:
             _refuse_payload_left_behind(role, payload, parts["ignition.json"])
-        parts["boot.ipxe"] = script.install_script(machine.name, role.name, boot, line)
+        in_memory = settings.in_memory
+        parts["boot.ipxe"] = script.install_script(machine.name, role.name, boot, line, in_memory=in_memory)
         if settings.format in grub.FORMATS:
             parts["boot.grub"] = grub.install_config(machine.name, role.name, boot, line)
         elif by_grub(machine):
@@ -157,6 +159,29 @@ class RoleCompiler:
             wipe=context["role"]["wipe"] != "never",
             warnings=(*warnings, *self._unsigned(machine, boot)),
         )
+
+    def offer(self, role: str) -> Offer:
+        """The role as a boot menu shows it; one that cannot be read says why. Raises StoreUnavailable."""
+        try:
+            settings = self._roles.get(role).settings
+        except Refused as refusal:
+            return Offer(role, "", in_memory=False, fault=refusal.problem)
+        return Offer(role, settings.description, settings.in_memory)
+
+    def live(self, role: str, machine: Machine, inventory: Inventory) -> Mapping[str, bytes]:
+        """The files of an in-memory role for this machine, whatever its own role is.
+
+        Of its slot's parameters those count that this role has. Raises Refused.
+        """
+        found = self._roles.get(role)
+        if not found.settings.in_memory:
+            raise Refused(
+                f"role {role} installs, and is not booted from memory",
+                f"`provisioner machine set {machine.name} --role {role}`, then arm it",
+            )
+        own = {name: value for name, value in machine.slot.params.items() if name in found.settings.parameters}
+        asked = replace(machine, slot=replace(machine.slot, params=own))
+        return self.compile_as(found, asked, inventory).files
 
     def discovery(self) -> bytes | None:
         """The boot script of the role ``discover``; None: there is no such role. Raises Refused."""

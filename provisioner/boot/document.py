@@ -1,8 +1,10 @@
 """YAML documents that people write or templates produce, read so that every fault has its file, line and key."""
 
 import difflib
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import StringIO
 from typing import Any, TypeVar
 
@@ -17,6 +19,7 @@ _M = TypeVar("_M", bound=BaseModel)
 Path = tuple[str | int, ...]
 _MAX_NODES = 50_000
 """Aliases can make a short document unfold without end."""
+_readers = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,12 @@ class Document:
 
     file: str
     data: dict[str, Any]
-    _tree: CommentedMap
+    _tree: Callable[[], CommentedMap]
+    """The same with the places of its keys, which takes longer to read."""
 
     def line_of(self, path: Path) -> int | None:
         """The line (from 1) of the deepest part of ``path`` that the file has."""
-        node: Any = self._tree
+        node: Any = self._tree()
         line: int | None = None
         for part in path:
             if isinstance(node, CommentedMap):
@@ -73,6 +77,41 @@ class Document:
 
 def read(text: str, file: str, key: Callable[[str], str] = str, version: tuple[int, int] | None = None) -> Document:
     """Read one YAML mapping, of YAML 1.2 or ``version``. ``key`` respells mapping keys. Raises InvalidDocument."""
+
+    @cache
+    def tree() -> CommentedMap:
+        return _placed(text, file, version)
+
+    data = _quickly(text, key, version)
+    if data is None:
+        try:
+            data = _plain(tree(), key, [_MAX_NODES])
+        except _Fault as fault:
+            raise InvalidDocument([Problem(file, fault.line, fault.key, fault.message)]) from None
+    return Document(file, data, tree)
+
+
+def _quickly(text: str, key: Callable[[str], str], version: tuple[int, int] | None) -> dict[str, Any] | None:
+    """By libyaml, six times as fast, for documents without a fault. None: read it again for what is wrong where."""
+    try:
+        loaded = _reader(version).load(text)
+        return _plain(loaded, key, [_MAX_NODES]) if isinstance(loaded, dict) else None
+    except (YAMLError, ValueError, _Fault):
+        return None
+
+
+def _reader(version: tuple[int, int] | None) -> YAML:
+    """One a thread and version: making one looks for plug-ins in the file system."""
+    made: dict[tuple[int, int] | None, YAML] = _readers.__dict__.setdefault("made", {})
+    if version not in made:
+        made[version] = YAML(typ="safe")
+        if version is not None:
+            made[version].version = version
+    return made[version]
+
+
+def _placed(text: str, file: str, version: tuple[int, int] | None) -> CommentedMap:
+    """Raises InvalidDocument."""
     yaml = YAML(typ="rt")
     yaml.preserve_quotes = False
     if version is not None:
@@ -85,12 +124,7 @@ def read(text: str, file: str, key: Callable[[str], str] = str, version: tuple[i
         raise InvalidDocument([Problem(file, None, "", f"not YAML: {_first_line(error)}")]) from None
     if not isinstance(tree, CommentedMap):
         raise InvalidDocument([Problem(file, 1, "", "holds no mapping; write `key: value` lines")])
-    budget = [_MAX_NODES]
-    try:
-        data = _plain(tree, key, budget)
-    except _Fault as fault:
-        raise InvalidDocument([Problem(file, fault.line, fault.key, fault.message)]) from None
-    return Document(file, data, tree)
+    return tree
 
 
 def check(model: type[_M], document: Document) -> tuple[_M | None, list[Problem]]:

@@ -34,6 +34,12 @@ class EffectiveRoles:
             activation = tx.role_activation(name)
         return activation.revision if activation else ""
 
+    def in_force(self) -> dict[str, Role]:
+        """The activated ones. Raises StoreUnavailable."""
+        with self._store.reading() as tx:
+            activations = tx.role_activations()
+        return {activation.role: self.at(activation.role, activation.revision) for activation in activations}
+
     def kept(self, name: str) -> Sequence[tuple[str, int]]:
         """The revisions that were used at least once, oldest first, each with its first time."""
         with self._store.reading() as tx:

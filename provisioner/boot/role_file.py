@@ -166,6 +166,11 @@ class RoleFile(_Strict):
     member-if-listed: nothing, where the cluster is but a name."""
     proof: Literal["ran", "validated", "rendered"] = "rendered"
 
+    @property
+    def in_memory(self) -> bool:
+        """Is it booted, and nothing installed?"""
+        return self.format == "none"
+
     @field_validator("image", "image_version")
     @classmethod
     def _is_name(cls, name: str) -> str:

@@ -1,6 +1,7 @@
 """Roles: a folder each below ``cloud_configs/``, with ``role.yaml`` and templates over the shared defaults."""
 
 import hashlib
+import os
 import re
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -59,8 +60,8 @@ class RoleFolder:
 
     def get(self, name: str) -> Role:
         """Read a role. Raises NotFound, InvalidDocument with every fault in ``role.yaml``, Refused."""
-        if name not in (known := self.names()):
-            raise NotFound("role", name, f"there is: {', '.join(known) or 'none'}")
+        if not (ROLE_NAME.match(name) and (self.root / name / ROLE_FILE).is_file()):
+            raise NotFound("role", name, f"there is: {', '.join(self.names()) or 'none'}")
         looks = (_looks(self.root / name), _looks(self.root / SHARED))
         if (kept := self._read.get(name)) and kept[0] == looks:
             return kept[1]
@@ -114,10 +115,21 @@ def _parameter_problem(role: Role, name: str, message: str) -> Problem:
 
 def _looks(folder: Path) -> Hashable:
     """Changes when a file of the folder does: names, inodes, sizes and times."""
-    if not folder.is_dir():
-        return ()
-    found = ((path, path.lstat()) for path in folder.rglob("*"))
-    return tuple(sorted((str(p), s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for p, s in found))
+    return tuple(sorted(_entries(str(folder))))
+
+
+def _entries(folder: str) -> Iterator[tuple[str, int, int, int, int]]:
+    # Not by Path: this is asked before every compile, and Path takes ten times as long.
+    try:
+        found = os.scandir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    with found:
+        for entry in found:
+            status = entry.stat(follow_symlinks=False)
+            yield entry.path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+            if entry.is_dir(follow_symlinks=False):
+                yield from _entries(entry.path)
 
 
 def _files(folder: Path, prefix: str) -> Iterator[tuple[str, bytes]]:

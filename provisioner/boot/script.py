@@ -16,11 +16,11 @@ TRIES = 5
 """Fetches of kernel and initrd before the machine restarts and asks anew."""
 
 
-def install_script(machine: str, role: str, boot: Netboot, command_line: str) -> str:
+def install_script(machine: str, role: str, boot: Netboot, command_line: str, *, in_memory: bool = False) -> str:
     """Fetch kernel and initrd and start them; a fetch that fails is tried again, then the machine restarts."""
-    release = boot.release
+    release, does = boot.release, "boots into memory" if in_memory else "installs"
     return _script(
-        *_say(f"{machine} installs role {role} from {release.image} {release.version}"),
+        *_say(f"{machine} {does} role {role} from {release.image} {release.version}"),
         "set tries:int32 0",
         ":fetch",
         "imgfree",
@@ -142,7 +142,7 @@ def script_for(plan: BootPlan, install: bytes | None = None) -> bytes:
         case Action.DISCOVER:
             return discover_script(plan.reason).encode()
         case Action.RESCUE | Action.EXPLAIN:
-            # No rescue system exists yet; the screen names what led here.
+            # A rescue is compiled for its machine; this is the screen where none could be.
             return explain_script(plan.reason).encode()
 
 

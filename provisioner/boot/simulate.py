@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from provisioner.boot.grub import config_for
+from provisioner.boot.menu import menu_script
 from provisioner.boot.script import script_for
-from provisioner.domain.boot import Action, by_grub, installs_by_itself, plan_boot
+from provisioner.domain.boot import RESCUE, Action, BootPlan, by_grub, installs_by_itself, plan_boot
 from provisioner.domain.errors import Refused
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.lifecycle import SILENT
 from provisioner.domain.machine import Machine, State
+from provisioner.domain.menu import menu_for
 from provisioner.domain.ports import Compiler
 from provisioner.domain.subnet import Subnet
 from provisioner.domain.tokens import MACHINE_TOKEN
@@ -20,9 +22,17 @@ def simulate(compiler: Compiler, inventory: Inventory, machine: Machine | None, 
     """Plain data, ready for JSON; tokens and the appliance's address are shown as placeholders.
 
     ``machine`` None: a MAC that is in no inventory. ``install`` is what was frozen at arming while that is
-    what a boot gets, else what arming would freeze now (``if_armed``), or the reason why it can't.
+    what a boot gets, else what arming would freeze now (``if_armed``), or the reason why it can't. ``live``: the
+    files of a boot from memory. ``menu``: what a person at the console is asked first.
     """
     subnet = _subnet(machine, inventory)
+    result = _told(compiler, inventory, machine, subnet, now)
+    return result | (_menu(compiler, machine, subnet, result) if machine else {})
+
+
+def _told(
+    compiler: Compiler, inventory: Inventory, machine: Machine | None, subnet: Subnet | None, now: int
+) -> dict[str, Any]:
     plan = plan_boot(machine, subnet, now)
     result: dict[str, Any] = {
         "ends": _end(plan.action, machine),
@@ -33,6 +43,8 @@ def simulate(compiler: Compiler, inventory: Inventory, machine: Machine | None, 
         "boot_script": "",
         "install": None,
         "if_armed": None,
+        "live": None,
+        "menu": None,
     }
     part, write = ("boot.grub", config_for) if machine and by_grub(machine) else ("boot.ipxe", script_for)
     if plan.action is Action.INSTALL and machine and machine.install:
@@ -40,11 +52,41 @@ def simulate(compiler: Compiler, inventory: Inventory, machine: Machine | None, 
         result["install"] = _described(machine.install.files, machine.install.role, machine.install.revision)
         return result | {"boot_script": script.decode()}
     result["boot_script"] = write(plan).decode()
+    if machine is not None and plan.action is Action.RESCUE and part == "boot.ipxe":
+        result |= _live(compiler, machine, inventory, plan)
     if machine is not None:
         result["if_armed"] = preview = _preview(compiler, machine, inventory)
         if installs_by_itself(machine, subnet, compiler.arms_itself(machine.slot.role)):
             result |= _first_power_on(preview, part)
     return result
+
+
+def _live(compiler: Compiler, machine: Machine, inventory: Inventory, plan: BootPlan) -> Mapping[str, Any]:
+    """What differs for a boot from memory."""
+    role = machine.live or RESCUE
+    try:
+        files = compiler.live(role, machine, inventory)
+    except Refused as refusal:
+        reason = f"{plan.reason}; role {role} cannot be booted: {refusal}"
+        return {"reason": reason, "boot_script": script_for(BootPlan(Action.EXPLAIN, reason)).decode()}
+    return {"boot_script": files["boot.ipxe"].decode(), "live": _described(files, role, "")}
+
+
+def _menu(compiler: Compiler, machine: Machine, subnet: Subnet | None, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The menu that a person sees first; ``boot_script`` stays what comes without a choice."""
+    menu = menu_for(machine, subnet)
+    if menu is None or machine.boot_mac is None:
+        return {}
+    offers = [compiler.offer(role) for role in menu.roles]
+    assigned = f"{result['action']}: {result['reason']}"
+    return {
+        "menu": {
+            "roles": [offer.role for offer in offers if not offer.fault],
+            "seconds": menu.seconds,
+            "password": bool(menu.password_hash),
+            "script": menu_script(machine.name, machine.boot_mac, assigned, menu, offers),
+        }
+    }
 
 
 def _first_power_on(preview: Mapping[str, Any], part: str) -> dict[str, Any]:

@@ -1,19 +1,15 @@
 """What was rendered, checked before anything is stored: cloud-configs, shell scripts, network files."""
 
 import json
-import re
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 
-from provisioner.boot import ignition, installers, unitfile
+from provisioner.boot import ignition, installers, shell, unitfile
 from provisioner.boot.cloudconfig_schema import CloudConfig
 from provisioner.boot.document import Document, InvalidDocument, Path, Problem, check, read, spelled
 
-_SHELL_SECONDS = 10
 _REMEMBERED = 512
 """Texts of some 20 kB."""
-_BASH_PLACE = re.compile(r"^[^:]*: line ([0-9]+): (.*)$")
 
 
 def part(name: str, text: str) -> list[Problem]:
@@ -85,24 +81,6 @@ def _repeated(document: Document) -> Iterator[Problem]:
             seen.setdefault(value, position)
 
 
-def shell(text: str, file: str) -> list[Problem]:
-    """``bash -n``; an appliance without bash checks nothing here."""
-    try:
-        result = subprocess.run(
-            ["bash", "-n"], input=text, capture_output=True, text=True, timeout=_SHELL_SECONDS, check=False
-        )
-    except FileNotFoundError:
-        return []
-    if result.returncode == 0:
-        return []
-    problems = [
-        Problem(file, int(found[1]), "", found[2])
-        for line in result.stderr.splitlines()
-        if (found := _BASH_PLACE.match(line))
-    ]
-    return problems or [Problem(file, None, "", result.stderr.strip() or "bash -n refuses it")]
-
-
 def network(text: str, file: str) -> list[Problem]:
     """A systemd.network file: sections of ``Key=Value`` lines, with a [Match] that names something."""
     problems = [Problem(file, line, key, fault) for line, key, fault in unitfile.faults(text)]
@@ -149,7 +127,7 @@ _BY_NAME: Mapping[str, _Judge] = {
     "talos.yaml": installers.talos,
 }
 _BY_SUFFIX: Mapping[str, _Judge] = {
-    "sh": shell,
+    "sh": shell.faults,
     "ign": ignition.problems,
     "json": _json,
     "yml": _yaml,

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from provisioner.actions import clusters
-from provisioner.cli import session
+from provisioner.actions import edits as saving
+from provisioner.cli import edits, session
 from provisioner.domain.cluster import Cluster
 from provisioner.domain.machine import Machine
 
@@ -65,11 +66,20 @@ def add(
 
 
 @app.command("set", epilog="Example: `provisioner cluster set core --endpoint https://core.example.org:6443`")
-def set_fields(cluster: Name, endpoint: Annotated[str, typer.Option(help=ENDPOINT)]) -> None:
+def set_fields(
+    cluster: Name,
+    endpoint: Annotated[str, typer.Option(help=ENDPOINT)],
+    diff: edits.Diff = False,
+    plan: edits.Plan = "",
+) -> None:
     """Change a cluster. Machines that are armed already keep what was compiled for them."""
     with session.house() as house:
-        made = clusters.put_cluster(
-            house.store, cluster, {"endpoint": endpoint}, actor=session.actor(), now=session.now()
+        fields = {"endpoint": endpoint}
+        if diff:
+            edits.show(saving.plan_cluster(house.store, house.planner, cluster, fields)[0])
+            return
+        made = saving.change_cluster(
+            house.store, house.planner, cluster, fields, plan=plan, actor=session.actor(), now=session.now()
         )
     session.say(f"{made.name}: {clusters.describe(made)}")
 

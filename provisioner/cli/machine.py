@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from provisioner.actions import arm as arming
+from provisioner.actions import edits as saving
 from provisioner.actions import enrol, intent, inventory_file, newcomers, power
 from provisioner.actions import fields as read
-from provisioner.cli import session
+from provisioner.cli import edits, rescue, session
 from provisioner.cli.job import finish
 from provisioner.domain.errors import Refused
 from provisioner.domain.events import Event, Kind
@@ -20,6 +21,7 @@ from provisioner.domain.machine import Machine, State
 
 app = typer.Typer(help="Machines: list, edit, import, arm, install, power, events.", no_args_is_help=True)
 
+app.command(epilog="Example: `provisioner machine rescue node-01 --power-cycle`")(rescue.rescue)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Ref = Annotated[str, typer.Argument(metavar="MACHINE", help="Name, id, MAC or address.")]
 Refs = Annotated[list[str], typer.Argument(metavar="MACHINE...", help="Names, ids, MACs or addresses.")]
@@ -29,6 +31,12 @@ DhcpOptions = Annotated[
 ]
 SwitchPort = Annotated[
     str | None, typer.Option(help="The switch port of its place, as relays name it, like 'sw3 17'; '' for none.")
+]
+Menu = Annotated[
+    str | None,
+    typer.Option(
+        help="Roles that a person at its console may choose, by ';'; none: no menu; '': as its subnet says."
+    ),
 ]
 COLUMNS = ("name", "state", "phase", "ip", "mac", "role", "rack", "unit", "reason")
 
@@ -48,6 +56,7 @@ def as_dict(machine: Machine, bmc: str = "") -> dict[str, Any]:
         "percent": install.percent if install else None,
         "attempts": install.attempts if install else 0,
         "approved": machine.approved,
+        "live": machine.live,
         "version": machine.version,
     }
 
@@ -104,6 +113,7 @@ def add(
     params: Annotated[str, typer.Option(help="Role parameters, JSON.")] = "",
     options: DhcpOptions = None,
     switch_port: SwitchPort = None,
+    menu: Menu = None,
     json: Json = False,
 ) -> None:
     """List a machine."""
@@ -135,6 +145,9 @@ def set_fields(
     params: Annotated[str | None, typer.Option(help="Role parameters, JSON, replaces all.")] = None,
     options: DhcpOptions = None,
     switch_port: SwitchPort = None,
+    menu: Menu = None,
+    diff: edits.Diff = False,
+    plan: edits.Plan = "",
     json: Json = False,
 ) -> None:
     """Change what is stated of a machine; fields not named stay."""
@@ -142,8 +155,12 @@ def set_fields(
     if not fields:
         raise Refused("nothing to change", "name a field, like --role simple")
     with session.house() as house:
-        changed = enrol.change_machine(
-            house.store, machine, fields, actor=session.actor(), now=session.now(), roles=house.role_names()
+        who: dict[str, Any] = {"now": session.now(), "roles": house.role_names()}
+        if diff:
+            edits.show(saving.plan_machine(house.store, house.planner, machine, fields, **who)[0])
+            return
+        changed = saving.change_machine(
+            house.store, house.planner, machine, fields, plan=plan, actor=session.actor(), **who
         )
     if json:
         session.show_json(as_dict(changed))

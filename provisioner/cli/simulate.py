@@ -41,7 +41,7 @@ def simulate(
 
 def _file(told: Mapping[str, Any], part: str) -> str:
     """Raises Refused."""
-    compiled = told["install"] or told["if_armed"] or {}
+    compiled = told["install"] or told["live"] or told["if_armed"] or {}
     files = {file["name"]: str(file["text"]) for file in compiled.get("files", [])}
     if part not in files:
         raise Refused(f"there is no file {part!r}", f"there is: {', '.join(files) or 'none'}")
@@ -53,9 +53,13 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str]:
         if told[key]:
             yield f"{key}: {told[key]}"
     yield from _talk(told)
+    if menu := told["menu"]:
+        password = ", with a password" if menu["password"] else ""
+        yield f"menu: {', '.join(menu['roles'])}; {menu['seconds']} s{password}"
+        yield from (f"    {line}" for line in menu["script"].splitlines())
     yield "boot_script:"
     yield from (f"    {line}" for line in told["boot_script"].splitlines())
-    for key in ("install", "if_armed"):
+    for key in ("install", "live", "if_armed"):
         if told[key]:
             yield f"{key}:"
             yield from _compiled(told[key])

@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
+from provisioner.actions import edits as saving
 from provisioner.actions import slots
-from provisioner.cli import session
+from provisioner.cli import edits, session
 from provisioner.cli.stated import stated
 from provisioner.domain.errors import Refused
 from provisioner.domain.option_set import show_options
@@ -35,6 +36,9 @@ STATED = {
         TEXT,
         typer.Option(help="The switch port it is wired to, as relays name it, like 'sw3 17'; '' for none."),
     ],
+    "menu": Annotated[
+        TEXT, typer.Option(help="Roles to choose from at the console, by ';'; none: no menu; '': the subnet's.")
+    ],
 }
 """What may be stated of a place."""
 COLUMNS = ("name", "machine", "ip", "role", "cluster", "rack", "unit", "chassis", "blade")
@@ -49,7 +53,7 @@ def as_dict(place: Place) -> dict[str, Any]:
         "ip": ";".join(str(address.ip) for address in place.addresses),
         **{
             name: getattr(slot, name)
-            for name in ("role", "rack", "unit", "chassis", "blade", "cluster", "switch_port")
+            for name in ("role", "rack", "unit", "chassis", "blade", "cluster", "switch_port", "menu")
         },
         "params": dict(slot.params),
         "options": show_options(slot.options),
@@ -110,6 +114,8 @@ def add(
 def set_fields(
     slot: Ref,
     name: Annotated[str | None, typer.Option(help="New name.")] = None,
+    diff: edits.Diff = False,
+    plan: edits.Plan = "",
     **fields: Any,
 ) -> None:
     """Change what is stated of a place; fields not named stay."""
@@ -117,8 +123,12 @@ def set_fields(
     if not fields:
         raise Refused("nothing to change", "name a field, like --role simple")
     with session.house() as house:
-        changed = slots.change_slot(
-            house.store, slot, fields, actor=session.actor(), now=session.now(), roles=house.role_names()
+        who: dict[str, Any] = {"now": session.now(), "roles": house.role_names()}
+        if diff:
+            edits.show(saving.plan_slot(house.store, house.planner, slot, fields, **who)[0])
+            return
+        changed = saving.change_slot(
+            house.store, house.planner, slot, fields, plan=plan, actor=session.actor(), **who
         )
     session.say(f"{changed.name}: {slots.describe(changed)}")
 

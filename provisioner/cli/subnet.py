@@ -1,5 +1,6 @@
 """``provisioner subnet``: prefixes, gateways and policies."""
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -41,6 +42,16 @@ STATED = {
             "--option", metavar="NAME=VALUE", help="A further DHCP option, again for more; NAME= removes."
         ),
     ],
+    "menu": Annotated[
+        TEXT, typer.Option(help="Roles that a person at a machine's console may choose, by ';'; '' for no menu.")
+    ],
+    "menu_seconds": Annotated[int | None, typer.Option(help="How long the menu waits for a choice; 10.")],
+    "menu_password_stdin": Annotated[
+        bool | None,
+        typer.Option(
+            "--menu-password-stdin", help="Read the menu's password from standard input; empty: none is asked for."
+        ),
+    ],
 }
 """What may be stated of a subnet."""
 
@@ -59,6 +70,9 @@ def as_dict(subnet: Subnet) -> dict[str, Any]:
         "arm": subnet.arm,
         "lease_seconds": subnet.lease_seconds,
         "options": show_options(subnet.options),
+        "menu": subnet.menu,
+        "menu_seconds": subnet.menu_seconds,
+        "menu_password": bool(subnet.menu_password),
         "version": subnet.version,
     }
 
@@ -72,7 +86,13 @@ def add(
     """Add a subnet."""
     with session.house() as house:
         made = subnets.put_subnet(
-            house.store, prefix, fields, actor=session.actor(), now=session.now(), create=True
+            house.store,
+            prefix,
+            _read(fields),
+            actor=session.actor(),
+            now=session.now(),
+            create=True,
+            roles=house.role_names(),
         )
     session.say(f"{made.prefix}: {subnets.describe(made)}")
 
@@ -91,7 +111,9 @@ def set_fields(
     with session.house() as house:
         with house.store.reading() as tx:
             tx.subnets.get(prefix)
-        made = subnets.put_subnet(house.store, prefix, fields, actor=session.actor(), now=session.now())
+        made = subnets.put_subnet(
+            house.store, prefix, _read(fields), actor=session.actor(), now=session.now(), roles=house.role_names()
+        )
     session.say(f"{made.prefix}: {subnets.describe(made)}")
 
 
@@ -113,3 +135,9 @@ def remove(prefix: Prefix) -> None:
     with session.house() as house:
         subnets.remove_subnet(house.store, prefix, actor=session.actor(), now=session.now())
     session.say(f"{prefix} removed")
+
+
+def _read(given: dict[str, Any]) -> dict[str, Any]:
+    """With the password, which never stands on a command line."""
+    fields = {name: value for name, value in given.items() if name != "menu_password_stdin"}
+    return fields | ({"menu_password": sys.stdin.readline().rstrip("\r\n")} if fields != given else {})

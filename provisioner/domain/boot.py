@@ -23,6 +23,10 @@ class Action(StrEnum):
     NOTHING = "nothing"
 
 
+RESCUE = "rescue"
+"""The in-memory role for failed machines whose own role says ``on_failure: rescue``."""
+
+
 class BootPlan(NamedTuple):
     """The answer and its reason, in words for the timeline."""
 
@@ -54,6 +58,8 @@ def plan_boot(machine: Machine | None, subnet: Subnet | None, now: int) -> BootP
                 return _plan_failed(machine, why)
             used = f"{install.attempts} of {install.max_attempts} attempts used"
             return BootPlan(Action.INSTALL, f"{machine.state} for role {install.role}, {used}")
+        case State.READY | State.INSTALLED | State.ACTIVE | State.FAILED if machine.live:
+            return BootPlan(Action.RESCUE, f"an operator asked: boots {machine.live} from memory, once")
         case State.FAILED:
             return _plan_failed(machine)
         case _:

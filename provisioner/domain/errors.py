@@ -56,6 +56,10 @@ class StaleEdit(Refused):
     """The thing was changed by somebody else since it was read (If-Match failed)."""
 
 
+class PlanNeeded(Refused):
+    """Who asks must have looked at what it changes, and say so by the plan's hash."""
+
+
 class NotAdmitted(Refused):
     """The asker may not have this: a token that is void, or another place than the machine's."""
 

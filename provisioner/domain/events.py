@@ -43,6 +43,7 @@ class Kind(StrEnum):
     REPORT_COMPLETE = "report.complete"
     REPORT_FAILED = "report.failed"
     REPORT_ACTIVE = "report.active"
+    MENU_CHOICE = "menu.choice"
     TOKEN_REFUSED = "token.refused"  # noqa: S105
     LOGIN = "login"
     LOGIN_REFUSED = "login.refused"

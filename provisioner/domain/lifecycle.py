@@ -274,8 +274,19 @@ def restored(machine: Machine, now: int) -> Machine:
     return settled(_moved(machine, State.NEW, "restored by the operator", now), now)
 
 
+def live_asked(machine: Machine, role: str) -> Machine:
+    """An operator wants a look: the next boot is this in-memory role, once; empty takes the wish back."""
+    if machine.state not in ARMABLE:
+        raise IllegalTransition(
+            f"machine {machine.name} is {machine.state} and boots no {role or 'live system'} by request",
+            f"only {', '.join(ARMABLE)} machines do; an install that is ahead or under way comes first",
+        )
+    return replace(machine, live=role)
+
+
 def _moved(machine: Machine, state: State, reason: str, now: int) -> Machine:
-    return replace(machine, state=state, state_reason=reason, state_at=now)
+    # A look was asked for in the state that ends here.
+    return replace(machine, state=state, state_reason=reason, state_at=now, live="")
 
 
 def _closed(machine: Machine, outcome: str, reason: str) -> Machine:

@@ -78,6 +78,8 @@ class Slot:
     """The switch port that this place is wired to, as relays name it (``sw3 17``); empty: not stated."""
     armed_itself: bool = False
     """What sat here was armed by being switched on; that happens once per slot."""
+    menu: str = ""
+    """Roles that a person at the console may choose, separated by ``;``; ``none``: no menu; empty: the subnet's."""
     version: int = 0
     """Counts edits; the ETag of the API."""
 
@@ -165,6 +167,8 @@ class Machine:
     state_at: int = 0
     install: Install | None = None
     """The latest install, open or ended."""
+    live: str = ""
+    """The in-memory role that an operator asked its next boot to be, once; empty: none."""
     approved: bool = True
     """False: it came by itself where the subnet's policy is ``approve``, and waits for an operator."""
     version: int = 0

@@ -21,10 +21,11 @@ from provisioner.domain.cluster import Cluster
 from provisioner.domain.events import Event, Kind, Sighting
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import IPAddress, Machine
+from provisioner.domain.menu import Offer
 from provisioner.domain.place import Place
 from provisioner.domain.reconcile import Account, Finding
 from provisioner.domain.records import ApiToken, Credential, Job, PhaseRecord, RoleActivation, RoleRevision, User
-from provisioner.domain.role_plan import RolePlan
+from provisioner.domain.role_plan import EditPlan, RolePlan
 from provisioner.domain.subnet import Subnet
 
 T = TypeVar("T")
@@ -215,6 +216,8 @@ class Transaction(Protocol):
         """None: the role's folder is used as it is."""
         ...
 
+    def role_activations(self) -> Sequence[RoleActivation]: ...
+
     def put_role_activation(self, activation: RoleActivation) -> None: ...
 
     def remove_role_activation(self, role: str) -> None: ...
@@ -303,6 +306,14 @@ class Compiler(Protocol):
         """The boot script for machines that are only looked at; None: no role is made for that."""
         ...
 
+    def offer(self, role: str) -> Offer:
+        """The role as a boot menu shows it. Raises StoreUnavailable."""
+        ...
+
+    def live(self, role: str, machine: Machine, inventory: Inventory) -> Mapping[str, bytes]:
+        """The files of an in-memory role for this machine. Raises Refused, StoreUnavailable."""
+        ...
+
     def arms_itself(self, role: str) -> bool:
         """Does the role say ``arm: on-discovery``? A role that cannot be read does not."""
         ...
@@ -334,6 +345,14 @@ class RolePlanner(Protocol):
 
     def plan(self, role: str, inventory: Inventory, revision: str = "") -> RolePlan:
         """``revision`` empty: what the role's folder holds. Raises NotFound, Refused."""
+        ...
+
+
+class EditPlanner(Protocol):
+    """Says what other parameters change."""
+
+    def plan_edit(self, before: Inventory, after: Inventory, edited: UUID | None) -> EditPlan:
+        """For every machine that is compiled from what differs. ``edited``: the machine that the edit names."""
         ...
 
 

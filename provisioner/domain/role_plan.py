@@ -1,4 +1,4 @@
-"""What another revision of a role would change, machine by machine, before anybody says yes."""
+"""What another revision of a role, or another parameter, would change, machine by machine, before a yes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -49,6 +49,21 @@ class RolePlan:
     """Names the plan by all that it would do; another output, machine or base is another plan."""
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """The role's files at ``revision``."""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return tuple(machine.problem for machine in self.machines if machine.problem)
+
+
+@dataclass(frozen=True, slots=True)
+class EditPlan:
+    """What saving parameters would change: machines that come out differently, or cannot be compiled any more."""
+
+    machines: tuple[MachineChange, ...]
+    hash: str
+    """Names the plan by all that it would do."""
+    needs_hash: bool
+    """Does it reach a machine that was told something, or another than the one edited? Then saving needs it."""
 
     @property
     def problems(self) -> tuple[str, ...]:

@@ -48,4 +48,10 @@ class Subnet:
     lease_seconds: int = 3600
     options: Mapping[int, bytes] = field(default_factory=dict)
     """Further DHCP options by code, already encoded."""
+    menu: str = ""
+    """Roles that a person at the console of a machine here may choose, separated by ``;``; empty: no menu."""
+    menu_seconds: int = 10
+    """How long the menu waits for a choice."""
+    menu_password: str = field(default="", repr=False)
+    """Hash of the menu's password (argon2); empty: none is asked for."""
     version: int = 0

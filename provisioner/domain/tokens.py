@@ -16,9 +16,11 @@ MACHINE_TOKEN = "@@MACHINE_TOKEN@@"  # noqa: S105
 SERVER = "@@SERVER@@"
 """The IPv4 address of the appliance that the machine reached, without a port."""
 JOIN_TOKEN = "@@JOIN_TOKEN@@"  # noqa: S105
+MENU_PASS = "@@MENU_PASS@@"  # noqa: S105
+"""What binds a choice to a boot menu that we showed."""
 CLUSTER_KEY = "@@CLUSTER_KEY:"
 """Begins the placeholder of a key or secret that a cluster's control planes share."""
-PLACEHOLDERS = (INSTALL_TOKEN, MACHINE_TOKEN, SERVER, JOIN_TOKEN, CLUSTER_KEY)
+PLACEHOLDERS = (INSTALL_TOKEN, MACHINE_TOKEN, SERVER, JOIN_TOKEN, MENU_PASS, CLUSTER_KEY)
 JOINING = "joining"
 """The secret by which a control plane may ask which machines are to join."""
 _CLUSTER_KEY = re.compile(rb"@@CLUSTER_KEY:([a-z-]+):([0-9a-f-]{36})@@")
@@ -74,6 +76,7 @@ def fill(
     machine_token: str,
     server: str,
     join_token: str = "",
+    menu_pass: str = "",
     cluster_keys: ClusterKeys = no_cluster_keys,
 ) -> bytes:
     """Put the secrets and the address that the machine reached into compiled bytes."""
@@ -81,6 +84,7 @@ def fill(
         data.replace(INSTALL_TOKEN.encode(), install_token.encode())
         .replace(MACHINE_TOKEN.encode(), machine_token.encode())
         .replace(JOIN_TOKEN.encode(), join_token.encode())
+        .replace(MENU_PASS.encode(), menu_pass.encode())
         .replace(SERVER.encode(), server.encode())
     )
     return _CLUSTER_KEY.sub(lambda m: cluster_keys(m[1].decode(), UUID(m[2].decode())).encode(), filled)

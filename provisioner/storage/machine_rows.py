@@ -24,6 +24,7 @@ SLOT_FIELDS = (
     "implicit",
     "switch_port",
     "armed_itself",
+    "menu",
 )
 HARDWARE_FIELDS = ("vendor", "model", "serial", "uuid", "firmware")
 COUNTERS = (
@@ -114,6 +115,7 @@ def _load(connection: Connection, ids: Sequence[UUID] | None, files: str) -> lis
             uuid=row.uuid,
             firmware=row.firmware,
             approved=row.approved,
+            live=row.live,
         )
         for row in head_rows
     ]
@@ -207,6 +209,7 @@ def progress_values(machine: Machine) -> dict[str, Any]:
         "state_at": machine.state_at,
         "firmware": machine.firmware,
         "approved": machine.approved,
+        "live": machine.live,
     }
 
 

@@ -115,6 +115,10 @@ class SqlTransaction:
         row = self._session.connection.execute(select(t).where(t.c.role == role)).one_or_none()
         return RoleActivation(row.role, row.revision, row.at, row.actor) if row else None
 
+    def role_activations(self) -> Sequence[RoleActivation]:
+        rows = self._session.connection.execute(select(tables.role_activations))
+        return [RoleActivation(row.role, row.revision, row.at, row.actor) for row in rows]
+
     def put_role_activation(self, activation: RoleActivation) -> None:
         self.remove_role_activation(activation.role)
         values = {name: getattr(activation, name) for name in ("role", "revision", "at", "actor")}

@@ -26,6 +26,8 @@ _FIELDS = (
     "arm",
     "lease_seconds",
     "options",
+    "menu",
+    "menu_seconds",
 )
 
 
@@ -65,7 +67,9 @@ class SubnetRows:
         if same_prefix is not None and same_prefix.id != item.id:
             remedy = f"`provisioner subnet set {item.prefix}` changes it"
             raise Conflict("prefix", item.prefix, f"subnet {same_prefix.prefix}", remedy)
-        fields = differing(stored, item, _FIELDS)
+        # A hash can be tried against guesses: the record says that there is a password, not which.
+        secret = differing(stored, item, ("menu_password",), lambda hashed: "set" if hashed else "")
+        fields = {**differing(stored, item, _FIELDS), **secret}
         item = replace(item, version=stored.version + bool(fields) if stored else 1)
         self._session.change(KIND, item.id)
         if stored is None:
@@ -101,6 +105,9 @@ def _subnet(row: Row[Any]) -> Subnet:
         arm=row.arm,
         lease_seconds=row.lease_seconds,
         options={int(code): bytes.fromhex(value) for code, value in row.options.items()},
+        menu=row.menu,
+        menu_seconds=row.menu_seconds,
+        menu_password=row.menu_password,
         version=row.version,
     )
 
@@ -119,5 +126,8 @@ def _values(subnet: Subnet) -> dict[str, Any]:
         "arm": subnet.arm,
         "lease_seconds": subnet.lease_seconds,
         "options": {str(code): value.hex() for code, value in subnet.options.items()},
+        "menu": subnet.menu,
+        "menu_seconds": subnet.menu_seconds,
+        "menu_password": subnet.menu_password,
         "version": subnet.version,
     }

@@ -101,6 +101,7 @@ slots = Table(
     Column("armed_itself", Boolean, nullable=False, server_default=false()),
     Column("options", JSON, nullable=False, server_default="{}"),
     Column("switch_port", Words, nullable=False, server_default=text("''")),
+    Column("menu", Words, nullable=False, server_default=text("''")),
     Column("version", Integer, nullable=False),
 )
 
@@ -120,6 +121,7 @@ machines = Table(
     Column("labels", JSON, nullable=False),
     Column("bmc_id", Uuid, ForeignKey("bmcs.id"), index=True),
     Column("approved", Boolean, nullable=False, server_default=true()),
+    Column("live", Words, nullable=False, server_default=text("''")),
     Column("install_id", Uuid),  # the latest install; no foreign key, installs already point here
     Column("version", Integer, nullable=False),
 )
@@ -205,6 +207,9 @@ subnets = Table(
     Column("arm", Words, nullable=False),
     Column("lease_seconds", Integer, nullable=False),
     Column("options", JSON, nullable=False),
+    Column("menu", Words, nullable=False, server_default=text("''")),
+    Column("menu_seconds", Integer, nullable=False, server_default="10"),
+    Column("menu_password", Words, nullable=False, server_default=text("''")),
     Column("version", Integer, nullable=False),
 )
 

@@ -17,17 +17,19 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from provisioner.actions import deliver, joining, newcomers, record_report
+from provisioner.actions import deliver, joining, look, newcomers, record_report
 from provisioner.actions.front import Front
 from provisioner.actions.happening import What
 from provisioner.actions.record_report import LOG_BYTES, Said
-from provisioner.boot import pki
+from provisioner.boot import menu, pki
 from provisioner.boot.script import explain_script, script_for
 from provisioner.domain.boot import Action
 from provisioner.domain.errors import InvalidValue, NotAdmitted, NotFound, Refused, StoreUnavailable
+from provisioner.domain.mac import Mac
 from provisioner.domain.machine import PHASES, IPAddress, Phase
 from provisioner.domain.tokens import fill
 from provisioner.web import body
+from provisioner.web.console import Console
 from provisioner.web.parts import Parts
 
 REPORT_LIMIT = 64 * 1024
@@ -42,6 +44,7 @@ def create_machines_app(parts: Parts) -> Starlette:
     return Starlette(
         routes=[
             Route("/boot.ipxe", door.boot_script),
+            Route("/menu/{given}/{role}", door.chosen, methods=["GET"]),
             Route("/discovered", door.discovered),
             Route("/boot/{part}", door.first_config, methods=["GET"]),
             Route(f"{token}/progress", door.report(What.PROGRESS), methods=["POST"]),
@@ -93,13 +96,23 @@ class _Door:
             parts.arm_hours,
             lambda name, cluster: pki.secret(parts.token_key, cluster, name),
         )
+        self._console = Console(self._front)
 
     def boot_script(self, request: Request) -> Response:
         who = self._asker(request)
-        answer = deliver.boot_script(self._front, request.query_params, who.source, who.server, who.now)
+        query = request.query_params
+        ask = query.get("menu") != menu.PAST
+        answer = deliver.boot_script(self._front, query, who.source, who.server, who.now, ask=ask)
+        if answer.shown is not None and answer.machine is not None:
+            return _text(self._console.menu(answer, Mac.parse(query["mac"]), who.server, who.now))
         if answer.script is not None:
             return _text(answer.script)
         return _text(fill(script_for(answer.plan), install_token="", machine_token="", server=who.server))
+
+    def chosen(self, request: Request) -> Response:
+        """What somebody chose at the console."""
+        who = self._asker(request)
+        return self._console.chosen(request, who.source, who.server, who.now)
 
     def discovered(self, request: Request) -> Response:
         """What a newcomer's loader tells; the answer is what it boots next."""
@@ -109,11 +122,8 @@ class _Door:
         script, reason = None, plan.reason
         if plan.action is Action.DISCOVER and machine.approved:
             reason += f"; it is listed as {machine.name}"
-            try:
-                script = self._parts.compiler.discovery()
-                reason += ", and no role `discover` is there to look closer"
-            except Refused as refusal:
-                reason += f", but role `discover` cannot be booted: {refusal}"
+            script, why = look.begun(self._front, machine, who.source, who.server, who.now)
+            reason += why
         if script is None:
             script = explain_script(reason).encode()
         return _text(fill(script, install_token="", machine_token="", server=who.server))
@@ -123,10 +133,14 @@ class _Door:
         part = request.path_params["part"]
         return _text(deliver.first_config(self._front, part, request.query_params, who.source, who.server, who.now))
 
-    def file(self, request: Request) -> Response:
+    async def file(self, request: Request) -> Response:
+        """What only reads memory is answered at once: a thread's turn costs more than the answer."""
         who = self._asker(request)
         token, part = request.path_params["token"], request.path_params["part"]
-        return _text(deliver.file_by_token(self._front, token, part, who.source, who.server, who.now))
+        asked = (self._front, token, part, who.source, who.server, who.now)
+        if deliver.waits(token, part):
+            return _text(await run_in_threadpool(deliver.file_by_token, *asked))
+        return _text(deliver.file_by_token(*asked))
 
     def file_of_role(self, part: str) -> Callable[[Request], Response]:
         def handler(request: Request) -> Response:

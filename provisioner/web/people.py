@@ -18,9 +18,11 @@ from provisioner.web.api.clusters import Clusters
 from provisioner.web.api.events import Events
 from provisioner.web.api.images import Images
 from provisioner.web.api.jobs import Jobs
+from provisioner.web.api.live import Live
 from provisioner.web.api.machines import Machines
 from provisioner.web.api.people import Tokens, Users
 from provisioner.web.api.roles import Roles
+from provisioner.web.api.saving import Saving
 from provisioner.web.api.simulate import Simulate
 from provisioner.web.api.slots import Slots
 from provisioner.web.api.subnets import Subnets
@@ -52,7 +54,7 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
     )
     machines, slots, subnets, bmcs = Machines(parts), Slots(parts), Subnets(parts), Bmcs(parts)
     boot = Boot(parts)
-    images, clusters = Images(parts), Clusters(parts)
+    images, clusters, saving = Images(parts), Clusters(parts), Saving(parts)
     events, jobs, allocations = Events(parts), Jobs(parts), Allocations(parts)
     users, tokens, roles, health = Users(parts), Tokens(parts), Roles(parts), Health(parts)
     api = _Routes()
@@ -61,6 +63,7 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
     api.add("POST", "/machines", machines.add, 201)
     api.add("GET", "/machines/{ref}", machines.one)
     api.add("PATCH", "/machines/{ref}", machines.change)
+    api.add("POST", "/machines/{ref}/plan", saving.machine)
     api.add("DELETE", "/machines/{ref}", machines.remove, 204)
     api.add("POST", "/machines/{ref}/arm", machines.arm)
     api.add("POST", "/machines/{ref}/disarm", machines.disarm)
@@ -71,6 +74,7 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
     api.add("POST", "/machines/{ref}/accept", machines.accept)
     api.add("POST", "/machines/{ref}/install", machines.install, 202)
     api.add("POST", "/machines/{ref}/power", machines.power, 202)
+    api.add("POST", "/machines/{ref}/rescue", Live(parts).ask)
     api.add("POST", "/machines/power", machines.power_many, 202)
     api.add("POST", "/machines/{ref}/boot", boot.device, 202)
     api.add("POST", "/machines/{ref}/media", boot.media, 202)
@@ -81,6 +85,7 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
     api.add("POST", "/slots", slots.add, 201)
     api.add("GET", "/slots/{ref}", slots.one)
     api.add("PATCH", "/slots/{ref}", slots.change)
+    api.add("POST", "/slots/{ref}/plan", saving.slot)
     api.add("DELETE", "/slots/{ref}", slots.remove, 204)
     api.add("POST", "/slots/{ref}/board", slots.replace_board)
 
@@ -94,6 +99,7 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
     api.add("POST", "/clusters", clusters.add, 201)
     api.add("GET", "/clusters/{ref}", clusters.one)
     api.add("PATCH", "/clusters/{ref}", clusters.change)
+    api.add("POST", "/clusters/{ref}/plan", saving.cluster)
     api.add("DELETE", "/clusters/{ref}", clusters.remove, 204)
 
     api.add("POST", "/bmcs/condition", bmcs.condition, 202)

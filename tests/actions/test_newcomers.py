@@ -1,5 +1,6 @@
 """A machine that nobody listed, from its first DISCOVER until it is ready: by each of the subnet's policies."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -178,6 +179,40 @@ def test_without_a_role_that_discovers_the_screen_says_so(appliance: Appliance) 
     appliance.parts.compiler.looks = None  # type: ignore[attr-defined]
     screen = appliance.client(LEASED).get("/discovered", params=query()).text.replace("\necho Provisioner:", "")
     assert f"listed as {NAME}, and no role `discover` is there" in screen.replace("'", "`")
+
+
+def test_a_newcomer_is_looked_at_once_with_the_address_it_was_lent_and_its_facts_are_kept(
+    appliance: Appliance,
+) -> None:
+    policy(appliance, "enrol")
+    asks(appliance, ROM)
+    appliance.parts.compiler.asks_back = True  # type: ignore[attr-defined]
+    appliance.neighbours[LEASED] = str(NEWCOMER)
+    machine = appliance.client(LEASED)
+    script = machine.get("/discovered", params=query()).text
+    found = re.search(r"http://10\.12\.0\.1(/b/live\.discover\.[^/]+)/", script)
+    assert found, script
+    assert machine.get(f"{found[1]}/rescue.yml").text == "for a look\n"
+    assert machine.post(f"{found[1]}/progress", json={"phase": "disk", "message": "looking"}).status_code == 200
+    assert machine.post(f"{found[1]}/log", content='{"memory_kib": 1024}').status_code == 200
+    assert machine.post(f"{found[1]}/complete", json={}).status_code == 200
+
+    said = appliance.events(NAME)
+    assert [e.message for e in said if "looking" in e.message] == ["discover from memory: looking"]
+    assert [e.data["text"] for e in said if e.kind == "report.log"] == ['{"memory_kib": 1024}']
+    listed = appliance.machine(NAME)
+    assert (listed.state, listed.install, listed.addresses) == (State.NEW, None, ())
+    again = machine.get("/discovered", params=query()).text
+    assert "kernel" not in again and "machine log" in again
+
+    for path in ("/rescue.yml", "/log"):
+        ask = machine.get if path.endswith("yml") else machine.post
+        appliance.neighbours[LEASED] = "52:54:00:aa:00:99"
+        assert ask(f"{found[1]}{path}").status_code == 403
+        del appliance.neighbours[LEASED]
+        assert ask(f"{found[1]}{path}").status_code == 403, "not on our wire: nobody vouches for it"
+        appliance.neighbours[LEASED] = str(NEWCOMER)
+        assert ask(f"{found[1].replace('discover', 'rescue')}{path}").status_code == 403
 
 
 def test_a_loader_speaks_for_its_own_machine_only(appliance: Appliance) -> None:

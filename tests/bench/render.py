@@ -1,11 +1,18 @@
 # ruff: noqa: T201 - a program that prints
-"""How fast machines are rendered, and told: ``make bench-render``. Everything runs on one processor.
+"""How fast machines are rendered, and told: ``make bench-render``. One processor, unless said otherwise.
 
-- rendered: every template of a machine (four files of role ``worker`` in a cluster of 32), each machine another.
-- compiled: the same, and every byte checked; what arming one machine costs.
+Role ``worker`` in clusters of 32, each machine another. A machine has seven files: pxe.yml, config.yml, install.sh,
+network, boot.ipxe, boot.grub, peers/worker.
+
+- rendered: its templates (the first four; the rest is put together without one) by the template worker.
+- compiled: all seven, with every byte checked (cloud-configs against their schema, units, install.sh by bash, once
+  for all scripts of one shape) and the role looked at anew: a full machine render, and what arming costs beside the
+  database.
+- compiled first: the same with nothing remembered of shapes: bash for each machine's script.
 - compiled again: for a machine whose files come out unchanged, as in a blast radius.
 - told: 300 machines ask at the same moment for bytes that were frozen at arming; the time from the question to
   the bytes with tokens and address filled in, by the threads of a web server but without HTTP.
+- by HTTP: the same of a real web service, askers on another processor (see ``asked``).
 """
 
 import argparse
@@ -19,12 +26,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from provisioner.actions import deliver
-from provisioner.boot import context, release, roles
+from provisioner.boot import context, release, roles, shell
 from provisioner.boot.compile import RoleCompiler
 from provisioner.boot.roles import RoleFolder
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import Install, Machine, State
 from provisioner.domain.tokens import install_token, machine_token, token_hash
+from tests.bench import asked
 from tests.bench.standing import Standing
 from tests.boot.rack import FLATCAR, SHIPPED, images, inventory, machine
 
@@ -71,6 +79,14 @@ def rendering(compiler: RoleCompiler, rack: Inventory) -> Callable[[Machine], ob
     return render
 
 
+def unremembered(compiler: RoleCompiler, rack: Inventory) -> Callable[[Machine], object]:
+    def compile_anew(node: Machine) -> object:
+        shell._sound.cache_clear()
+        return compiler.compile(node, rack)
+
+    return compile_anew
+
+
 def told_at_once(machines: Sequence[Machine], compiler: RoleCompiler, rack: Inventory) -> list[float]:
     """Milliseconds from the question to the bytes, of ``ASKERS`` machines that ask at the same moment."""
     key = b"k" * 32
@@ -108,13 +124,15 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seconds", type=float, default=5.0, help="for each figure")
     seconds = options.parse_args().seconds
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(processors)})
     machines = [machine(number, "worker", cluster=f"c{number // 32}") for number in range(1, 225)]
     rack = inventory(*machines)
     compiler = RoleCompiler(RoleFolder(SHIPPED), images)
     try:
         rendered = rate("rendered", rendering(compiler, rack), machines, seconds)
-        rate("compiled", lambda node: compiler.compile(node, rack), machines, seconds)
+        compiled = rate("compiled", lambda node: compiler.compile(node, rack), machines, seconds)
+        rate("compiled first", unremembered(compiler, rack), machines, seconds)
         rate("compiled again", lambda node: compiler.compile(node, rack), machines[:1], seconds)
         used = time.process_time()
         rounds = [told_at_once(machines, compiler, rack) for _ in range(ROUNDS)]
@@ -125,8 +143,10 @@ def main() -> int:
     p99 = statistics.median(p99s)
     print(f"told            p99 {p99:.1f} ms while {ASKERS} ask at once ({ROUNDS} rounds of {busy:.0f} ms of work)")
     load = os.getloadavg()[0]
-    print(f"wanted          {WANTED_RATE} machines/s rendered, p99 {WANTED_P99_MS} ms; load average {load:.1f}")
-    return 0 if rendered >= WANTED_RATE and p99 < WANTED_P99_MS else 1
+    print(f"wanted          {WANTED_RATE} machines/s compiled, p99 {WANTED_P99_MS} ms; load average {load:.1f}")
+    os.sched_setaffinity(0, processors)
+    asked.main()
+    return 0 if min(rendered, compiled) >= WANTED_RATE and p99 < WANTED_P99_MS else 1
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Compiling: what a machine gets, what is refused first, and that data stays data in every shipped template."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -15,6 +16,7 @@ from provisioner.boot.roles import RoleFolder
 from provisioner.boot.simulate import simulate
 from provisioner.boot.trial import try_role
 from provisioner.domain.errors import NotFound, Refused
+from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import Install, State
 from tests.boot.rack import FLATCAR, SHIPPED, SUBNET, compiler, inventory, machine
 
@@ -234,3 +236,43 @@ def test_the_role_that_discovers_boots_its_image_and_nothing_of_an_install(tmp_p
     role.write_text("description: Looks\nimage: flatcar\nformat: cloud-config\n")
     with pytest.raises(Refused, match=r"write `format: none` in its role\.yaml"):
         made.discovery()
+
+
+def test_a_live_system_is_compiled_for_its_machine_whatever_that_is_to_become(shipped: RoleCompiler) -> None:
+    keys = {"ssh_authorized_keys": ["ssh-ed25519 AAAA ada"], "of_another_role": "x"}
+    node = machine(1, "worker", params=keys)
+    files = shipped.live("rescue", node, inventory(node))
+    assert b"echo Provisioner: node1 boots into memory role rescue" in files["boot.ipxe"]
+    assert b"cloud-config-url=http://@@SERVER@@/b/@@INSTALL_TOKEN@@/rescue.yml" in files["boot.ipxe"]
+    assert b"ssh-ed25519 AAAA ada" in files["rescue.yml"]
+    assert b"/b/@@INSTALL_TOKEN@@/log" in shipped.live("discover", node, inventory(node))["install.sh"]
+    with pytest.raises(Refused, match="role simple installs, and is not booted from memory"):
+        shipped.live("simple", node, inventory(node))
+    with pytest.raises(NotFound, match="no role 'nothing'"):
+        shipped.live("nothing", node, inventory(node))
+
+
+def test_a_menu_shows_a_role_as_it_describes_itself_or_why_it_cannot_be_had(tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED / "rescue", tmp_path / "rescue")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "role.yaml").write_text("descripton: x\n")
+    made = compiler(tmp_path)
+    rescue, broken, gone = (made.offer(role) for role in ("rescue", "broken", "gone"))
+    assert (rescue.in_memory, rescue.fault) == (True, "")
+    assert rescue.description.startswith("A live Flatcar in memory")
+    assert "unknown key" in broken.fault
+    assert "no role 'gone'" in gone.fault
+
+
+def test_simulate_shows_the_menu_and_the_live_system_that_a_boot_leads_to(shipped: RoleCompiler) -> None:
+    node = replace(machine(1), state=State.ACTIVE)
+    rack = Inventory.build([node], [replace(SUBNET, menu="rescue;worker", menu_seconds=5)])
+    shown = simulate(shipped, rack, node, now=0)
+    assert (shown["action"], shown["menu"]["roles"], shown["menu"]["seconds"]) == ("disk", ["rescue", "worker"], 5)
+    assert "/menu/@@MENU_PASS@@/${choice}?mac=52-54-00-12-34-01" in shown["menu"]["script"]
+    wanted = replace(node, live="rescue")
+    shown = simulate(shipped, inventory(wanted), wanted, now=0)
+    assert (shown["action"], shown["menu"], shown["live"]["role"]) == ("rescue", None, "rescue")
+    assert shown["boot_script"] == shipped.live("rescue", wanted, inventory(wanted))["boot.ipxe"].decode()
+    shown = simulate(shipped, inventory(wanted), replace(wanted, live="memtest"), now=0)
+    assert "role memtest cannot be booted" in shown["reason"] and "kernel" not in shown["boot_script"]

@@ -63,6 +63,7 @@ def test_what_is_optional_or_still_to_come_is_left_out_with_a_warning(tmp_path: 
     assert compiled.warnings == (
         "cluster blue has no member with role simple yet; "
         "`provisioner machine set NAME --cluster blue --role simple`",
-        "payload k8s/images.tar is not there and is left out; `provisioner payload add FILE --path k8s/images.tar`",
+        "optional payload is not there and left out: k8s/images.tar; "
+        "`provisioner payload add FILE --path PATH` brings one",
     )
     assert b"k8s/images.tar" not in compiled.files["install.sh"]

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from provisioner.boot.role_options import RoleOptions
-from provisioner.boot.roles import RoleFolder
+from provisioner.boot.roles import Role, RoleFolder
+from provisioner.domain.errors import StoreUnavailable
 
 ROLE = "description: A role\nimage: flatcar\nformat: cloud-config\n"
 
@@ -38,3 +39,35 @@ def test_without_a_folder_no_role_states_anything(tmp_path: Path) -> None:
     options = RoleOptions(RoleFolder(tmp_path / "nowhere"))
     options.refresh()
     assert options.of("web") == {}
+
+
+def test_what_is_activated_counts_and_not_its_draft(tmp_path: Path) -> None:
+    write(tmp_path, "web", "dhcp:\n  mtu: 9000\n", 1)
+    folder = RoleFolder(tmp_path)
+    activated: dict[str, Role] = {}
+    options = RoleOptions(folder, lambda: activated)
+    options.refresh()
+    activated["web"] = folder.get("web")
+    write(tmp_path, "web", "dhcp:\n  mtu: 1400\n", 2)
+    options.refresh()
+    assert options.of("web") == {26: b"\x23\x28"}, "the folder is a draft"
+    activated.clear()
+    options.refresh()
+    assert options.of("web") == {26: b"\x05\x78"}, "it follows its folder again"
+
+
+def test_while_the_database_is_away_what_was_activated_stays(tmp_path: Path) -> None:
+    write(tmp_path, "web", "dhcp:\n  mtu: 9000\n", 1)
+    folder = RoleFolder(tmp_path)
+    answers = iter([{"web": folder.get("web")}])
+
+    def activated() -> dict[str, Role]:
+        for answer in answers:
+            return answer
+        raise StoreUnavailable("away")
+
+    options = RoleOptions(folder, activated)
+    options.refresh()
+    write(tmp_path, "web", "dhcp:\n  mtu: 1400\n", 2)
+    options.refresh()
+    assert options.of("web") == {26: b"\x23\x28"}

@@ -1,5 +1,7 @@
 """Role folders: what is read, what is refused with its place, what a revision covers."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -191,3 +193,24 @@ def test_parameters_unknown_missing_or_wrong_are_named_with_the_command(tmp_path
     ]
     assert "machine set MACHINE --param" in caught.value.remedy
     assert roles.parameters(role, {"key": "k"}) == {"key": "k", "zone": "a"}
+
+
+def test_a_folder_that_git_manages_is_followed_from_commit_to_commit(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True)
+
+    git("init", "-q")
+    shutil.copytree(SHIPPED / "_shared", tmp_path / "_shared")
+    shutil.copytree(SHIPPED / "simple", tmp_path / "simple")
+    git("add", "-A")
+    git("commit", "-qm", "one")
+    folder = RoleFolder(tmp_path)
+    one = folder.get("simple").revision
+    config = tmp_path / "simple" / "config.yml.j2"
+    config.write_text(config.read_text() + "# more\n")
+    two = folder.get("simple").revision
+    git("commit", "-qam", "two")
+    assert (folder.names(), folder.get("simple").revision) == (["simple"], two), "a commit alone changes nothing"
+    git("checkout", "-q", "HEAD~1")
+    assert folder.get("simple").revision == one != two

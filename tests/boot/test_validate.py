@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provisioner.boot import validate
+from provisioner.boot import shell, validate
 
 HEAD = "#cloud-config\n"
 
@@ -150,10 +150,10 @@ def test_any_text_is_judged_and_never_breaks_the_judge(text: str) -> None:
 def test_a_broken_shell_script_is_told_with_its_line() -> None:
     if shutil.which("bash") is None:
         pytest.skip("no bash")
-    (problem, *_) = validate.shell("true\nif true; then\n  echo 'x\n", "install.sh")
+    (problem, *_) = shell.faults("true\nif true; then\n  echo 'x\n", "install.sh")
     assert (problem.file, problem.line) == ("install.sh", 3)
     assert "unexpected EOF" in problem.message
-    assert validate.shell("true\n", "install.sh") == []
+    assert shell.faults("true\n", "install.sh") == []
 
 
 @pytest.mark.parametrize(

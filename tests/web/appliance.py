@@ -25,6 +25,7 @@ from provisioner.domain.events import Event, Sighting
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import Machine
+from provisioner.domain.menu import Offer
 from provisioner.domain.ports import Transaction
 from provisioner.domain.records import User
 from provisioner.domain.tokens import install_token, machine_token
@@ -149,11 +150,27 @@ class Compiler:
     looks: bytes | None = b"#!ipxe\nkernel http://@@SERVER@@:8081/look\nboot\n"
     """What machines that came by themselves boot; None: nothing."""
 
+    asks_back: bool = False
+    """Has that role a config of its own, so that it needs a token?"""
+
     def discovery(self) -> bytes | None:
+        if self.asks_back:
+            raise Refused("role discover has kernel arguments with a template", "boot it for one machine")
         return self.looks
 
     def arms_itself(self, role: str) -> bool:
         return role == "eager"
+
+    def offer(self, role: str) -> Offer:
+        live = role in ("rescue", "memtest")
+        return Offer(role, f"What {role} is", live, "its folder is gone" if role == "gone" else "")
+
+    def live(self, role: str, machine: Machine, inventory: Inventory) -> dict[str, bytes]:
+        if role not in ("rescue", "memtest", "discover") or machine.ip is None:
+            raise Refused(f"role {role} installs", "arm it")
+        url = b"http://@@SERVER@@/b/@@INSTALL_TOKEN@@/rescue.yml"
+        script = b"#!ipxe\nkernel live-" + role.encode() + b" " + url + b"\n"
+        return {"boot.ipxe": script, "rescue.yml": b"for a look\n"}
 
     def compile(self, machine: Machine, inventory: Inventory) -> Compiled:
         if machine.ip is None:

@@ -59,3 +59,14 @@ def test_a_role_whose_file_is_broken_is_listed_with_its_fault(api: TestClient, t
     listed = {role["name"]: role for role in api.get(ROLES).json()["items"]}
     assert "worker/role.yaml:1: descripton: unknown key; did you mean 'description'" in listed["worker"]["fault"]
     assert api.get(f"{ROLES}/nothing").status_code == 404
+
+
+def test_a_roles_dhcp_options_are_part_of_the_plan(api: TestClient, tmp_path: Path) -> None:
+    held = api.get(f"{ROLES}/simple/plan").json()
+    api.post(f"{ROLES}/simple/activate", json={"plan": held["hash"]})
+    settings = tmp_path / "roles" / "simple" / "role.yaml"
+    settings.write_text(settings.read_text() + "\ndhcp:\n  mtu: 9000\n")
+    plan = api.get(f"{ROLES}/simple/plan").json()
+    (machine,) = plan["machines"]
+    assert plan["hash"] != held["hash"]
+    assert {file["name"]: file["diff"] for file in machine["files"]}["DHCP options"].endswith("+mtu=9000\n")

@@ -4,10 +4,11 @@ from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from provisioner.actions import clusters
+from provisioner.actions import edits as saving
 from provisioner.domain.cluster import Cluster
 from provisioner.domain.inventory import Inventory, slot_order
 from provisioner.web.api import edits
-from provisioner.web.api.edits import IfMatch
+from provisioner.web.api.edits import IfMatch, Plan
 from provisioner.web.api.paging import After, Limit, Page, cut
 from provisioner.web.auth import actor
 from provisioner.web.parts import Parts
@@ -64,13 +65,21 @@ class Clusters:
         return self._tagged(cluster, response)
 
     def change(
-        self, ref: str, fields: ClusterFields, request: Request, response: Response, if_match: IfMatch = None
+        self,
+        ref: str,
+        fields: ClusterFields,
+        request: Request,
+        response: Response,
+        plan: Plan = "",
+        if_match: IfMatch = None,
     ) -> ClusterOut:
         """Machines that are armed already keep what was compiled for them."""
-        cluster = clusters.put_cluster(
+        cluster = saving.change_cluster(
             self._parts.store,
+            self._parts.planner,
             ref,
             fields.model_dump(exclude_unset=True),
+            plan=plan,
             actor=actor(request),
             now=self._parts.clock(),
             expect_version=edits.expected(if_match),

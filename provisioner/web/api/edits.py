@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from fastapi import Header, Response
+from fastapi import Header, Query, Response
 
 from provisioner.domain.errors import StaleEdit
 
@@ -12,6 +12,10 @@ _ETAG = re.compile(r'"(\d{1,9})"\Z')
 IfMatch = Annotated[
     str | None,
     Header(description="ETag of what was read; refused with 412 if it was changed since. Left out: last one wins."),
+]
+
+Plan = Annotated[
+    str, Query(description="Hash of what POST …/plan showed; needed where the edit changes what machines are told.")
 ]
 
 

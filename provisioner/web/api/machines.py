@@ -7,13 +7,14 @@ from fastapi import Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from provisioner.actions import arm, enrol, newcomers, power
+from provisioner.actions import edits as saving
 from provisioner.domain.events import Kind
 from provisioner.domain.machine import Install, Machine, State
 from provisioner.domain.option_set import show_options
 from provisioner.domain.ports import Transaction
 from provisioner.domain.records import PhaseRecord
 from provisioner.web.api import edits, jobs
-from provisioner.web.api.edits import IfMatch
+from provisioner.web.api.edits import IfMatch, Plan
 from provisioner.web.api.jobs import JobOut
 from provisioner.web.api.paging import After, Limit, Page, cut
 from provisioner.web.api.times import moment, moment_or_none
@@ -81,6 +82,9 @@ class MachineOut(BaseModel):
     params: dict[str, Any]
     options: dict[str, str]
     switch_port: str
+    menu: str
+    live: str
+    """The in-memory role that its next boot is, once."""
     labels: dict[str, str]
     vendor: str
     model: str
@@ -117,6 +121,9 @@ class MachineFields(BaseModel):
     labels: dict[str, str] | str | None = None
     params: dict[str, Any] | None = None
     switch_port: str | None = Field(default=None, description="Of the place, as relays name it, like `sw3 17`.")
+    menu: str | list[str] | None = Field(
+        default=None, description="Roles to choose at the console; `none`: no menu; empty: as the subnet says."
+    )
     options: dict[str, str | None] | None = Field(
         default=None, description="DHCP options by name; the named ones change, null takes one away."
     )
@@ -173,13 +180,21 @@ class Machines:
         return self._stored(machine, response)
 
     def change(
-        self, ref: str, fields: MachineFields, request: Request, response: Response, if_match: IfMatch = None
+        self,
+        ref: str,
+        fields: MachineFields,
+        request: Request,
+        response: Response,
+        plan: Plan = "",
+        if_match: IfMatch = None,
     ) -> MachineDetail:
         """Change the fields that are sent."""
-        machine = enrol.change_machine(
+        machine = saving.change_machine(
             self._parts.store,
+            self._parts.planner,
             ref,
             fields.stated(),
+            plan=plan,
             **self._who(request),
             expect_version=edits.expected(if_match),
             roles=self._roles(),
@@ -330,6 +345,8 @@ def _values(machine: Machine) -> dict[str, Any]:
         "params": dict(slot.params),
         "options": show_options(slot.options),
         "switch_port": slot.switch_port,
+        "menu": slot.menu,
+        "live": machine.live,
         "labels": dict(machine.labels),
         "vendor": machine.vendor,
         "model": machine.model,

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from provisioner.actions import roles as actions
 from provisioner.domain.errors import Refused
-from provisioner.domain.role_plan import RolePlan
+from provisioner.domain.role_plan import MachineChange, RolePlan
 from provisioner.web.api.paging import Page
 from provisioner.web.api.times import moment
 from provisioner.web.auth import actor
@@ -147,17 +147,18 @@ def _plan(plan: RolePlan) -> PlanOut:
         revision=plan.revision,
         hash=plan.hash,
         verdict="invalid" if plan.problems else "valid",
-        machines=[
-            MachineOut(
-                id=str(machine.machine_id),
-                name=machine.name,
-                state=machine.state,
-                since=machine.since,
-                installed=machine.installed,
-                files=[FileOut(name=file.name, diff=file.diff) for file in machine.files],
-                problem=machine.problem,
-                note=machine.note,
-            )
-            for machine in plan.machines
-        ],
+        machines=list(map(changed, plan.machines)),
+    )
+
+
+def changed(machine: MachineChange) -> MachineOut:
+    return MachineOut(
+        id=str(machine.machine_id),
+        name=machine.name,
+        state=machine.state,
+        since=machine.since,
+        installed=machine.installed,
+        files=[FileOut(name=file.name, diff=file.diff) for file in machine.files],
+        problem=machine.problem,
+        note=machine.note,
     )

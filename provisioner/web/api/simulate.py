@@ -32,6 +32,10 @@ class SimulationOut(BaseModel):
     boot_script: str
     install: dict[str, Any] | None
     if_armed: dict[str, Any] | None
+    live: dict[str, Any] | None
+    """The files of a boot from memory."""
+    menu: dict[str, Any] | None
+    """What a person at the console is asked first: roles, seconds, password, script."""
 
 
 class Simulate:

@@ -5,11 +5,12 @@ from typing import Any
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from provisioner.actions import edits as saving
 from provisioner.actions import slots
 from provisioner.domain.option_set import show_options
 from provisioner.domain.place import Place
 from provisioner.web.api import edits
-from provisioner.web.api.edits import IfMatch
+from provisioner.web.api.edits import IfMatch, Plan
 from provisioner.web.api.paging import After, Limit, Page, cut
 from provisioner.web.auth import actor
 from provisioner.web.parts import Parts
@@ -29,6 +30,7 @@ class SlotOut(BaseModel):
     cluster: str
     options: dict[str, str]
     switch_port: str
+    menu: str
     addresses: list[str]
     implicit: bool
     machine_id: str | None
@@ -52,6 +54,9 @@ class SlotFields(BaseModel):
     params: dict[str, Any] | None = None
     cluster: str | None = None
     switch_port: str | None = Field(default=None, description="Of the place, as relays name it, like `sw3 17`.")
+    menu: str | list[str] | None = Field(
+        default=None, description="Roles to choose at the console; `none`: no menu; empty: as the subnet says."
+    )
     options: dict[str, str | None] | None = Field(
         default=None, description="DHCP options by name; the named ones change, null takes one away."
     )
@@ -107,13 +112,21 @@ class Slots:
         return _tagged(place, response)
 
     def change(
-        self, ref: str, fields: SlotFields, request: Request, response: Response, if_match: IfMatch = None
+        self,
+        ref: str,
+        fields: SlotFields,
+        request: Request,
+        response: Response,
+        plan: Plan = "",
+        if_match: IfMatch = None,
     ) -> SlotOut:
         """Change the fields that are sent."""
-        place = slots.change_slot(
+        place = saving.change_slot(
             self._parts.store,
+            self._parts.planner,
             ref,
             fields.stated(),
+            plan=plan,
             actor=actor(request),
             now=self._parts.clock(),
             expect_version=edits.expected(if_match),
@@ -165,6 +178,7 @@ def shown(place: Place) -> SlotOut:
         cluster=slot.cluster,
         options=show_options(slot.options),
         switch_port=slot.switch_port,
+        menu=slot.menu,
         addresses=[str(address.ip) for address in place.addresses],
         implicit=slot.implicit,
         machine_id=str(place.machine_id) if place.machine_id else None,

@@ -28,6 +28,10 @@ class SubnetOut(BaseModel):
     arm: str
     lease_seconds: int
     options: dict[str, str]
+    menu: str
+    menu_seconds: int
+    menu_password: bool
+    """Is one asked for?"""
     version: int
 
 
@@ -48,6 +52,12 @@ class SubnetFields(BaseModel):
     options: dict[str, str | None] | None = Field(
         default=None, description="Further DHCP options by name; the named ones change, null takes one away."
     )
+
+    menu: str | list[str] | None = Field(
+        default=None, description="Roles that a person at a machine's console may choose; empty: no menu."
+    )
+    menu_seconds: int | None = Field(default=None, description="How long the menu waits for a choice.")
+    menu_password: str | None = Field(default=None, description="Asked for at the console; null: none.")
 
     def stated(self) -> dict[str, Any]:
         sent = self.model_dump(exclude_unset=True)
@@ -82,6 +92,7 @@ class Subnets:
             actor=actor(request),
             now=self._parts.clock(),
             create=True,
+            roles=self._parts.roles(),
         )
         response.headers["Location"] = f"/api/v1/subnets/{subnet.id}"
         return self._tagged(subnet, response)
@@ -97,6 +108,7 @@ class Subnets:
             actor=actor(request),
             now=self._parts.clock(),
             expect_version=edits.expected(if_match),
+            roles=self._parts.roles(),
         )
         return self._tagged(subnet, response)
 
@@ -129,5 +141,8 @@ def shown(subnet: Subnet) -> SubnetOut:
         arm=subnet.arm,
         lease_seconds=subnet.lease_seconds,
         options=show_options(subnet.options),
+        menu=subnet.menu,
+        menu_seconds=subnet.menu_seconds,
+        menu_password=bool(subnet.menu_password),
         version=subnet.version,
     )

@@ -9,7 +9,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from provisioner.actions.accounts import MIN_PASSWORD
+from provisioner.actions.passwords import SHORTEST
 from provisioner.domain import spoken
 from provisioner.web import auth
 from provisioner.web.pages.train import summary
@@ -35,7 +35,7 @@ def _asset(name: str) -> str:
     return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:12]}"
 
 
-_templates.globals.update(asset=_asset, spoken=spoken, summary=summary, min_password=MIN_PASSWORD)
+_templates.globals.update(asset=_asset, spoken=spoken, summary=summary, min_password=SHORTEST)
 
 
 def _capitalize_first(text: str) -> str:
