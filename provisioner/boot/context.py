@@ -148,9 +148,11 @@ def machine_facts(machine: Machine, subnet: Subnet) -> dict[str, Any]:
 def _cluster(machine: Machine, inventory: Inventory) -> tuple[list[dict[str, Any]], list[str]]:
     """The members of the machine's cluster, itself included; a machine without a cluster is its own."""
     cluster = machine.slot.cluster
-    others = [
-        m for m in inventory.machines.values() if cluster and m.slot.cluster == cluster and m.id != machine.id
-    ]
+    others = (
+        [m for m in inventory.machines.values() if m.slot.cluster == cluster and m.id != machine.id]
+        if cluster
+        else []
+    )
     members, warnings = [], []
     for member in sorted([machine, *others], key=slot_order):
         if member.ip is None or member.boot_mac is None:
