@@ -12,7 +12,8 @@ from argon2 import PasswordHasher
 from httpx import Response
 
 from provisioner.actions import enrol, subnets
-from tests.web.appliance import IP, MAC, OTHER_IP, OTHER_MAC, PASSWORD, Appliance, make_appliance
+from provisioner.boot.simulate import simulate
+from tests.web.appliance import IP, MAC, OTHER_IP, OTHER_MAC, PASSWORD, SERVER, Appliance, make_appliance
 
 BOOT = f"/boot.ipxe?mac={MAC}"
 PAST = f"{BOOT}&menu=past"
@@ -202,3 +203,13 @@ def test_while_the_database_is_away_there_is_no_choice_that_could_be_kept(applia
     menu = shown(appliance)
     appliance.store.away = True
     assert choose(appliance, "rescue", menu=menu).status_code == 503
+
+
+def test_simulate_shows_the_menu_as_it_is_served(appliance: Appliance) -> None:
+    offer(appliance)
+    told = simulate(
+        appliance.parts.compiler, appliance.snapshot.inventory, appliance.machine("node-1"), appliance.clock()
+    )
+    served = re.sub(r"/menu/[^/]+/", "/menu/@@MENU_PASS@@/", shown(appliance)).replace(SERVER, "@@SERVER@@")
+    assert told["menu"]["script"] == served
+    assert told["boot_script"] == appliance.client().get(PAST).text.replace(SERVER, "@@SERVER@@")
