@@ -27,7 +27,7 @@ def menu_script(machine: str, mac: Mac, assigned: str, menu: Menu, offers: Seque
     install = [offer for offer in offers if not offer.in_memory and not offer.fault]
     faulty = [offer for offer in offers if offer.fault]
     # The wrong password is not taken back into the next form; iPXE asks with what is set.
-    ask = ("set username console", "clear password", "login || goto menu") if menu.password_hash else ()
+    ask = ("set username console", "clear password ||", "login || goto menu") if menu.password_hash else ()
     who = "${username:uristring}:${password:uristring}@" if menu.password_hash else ""
     return _lines(
         "#!ipxe",

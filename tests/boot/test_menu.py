@@ -22,7 +22,7 @@ LINES = (
     rf"menu -- Provisioner: {TEXT}|item --gap -- {TEXT}|item -- [a-z0-9_-]+ {TEXT}|echo Provisioner: {TEXT}",
     r"choose --default _assigned --timeout [0-9]+ choice \|\| goto assigned",
     r"iseq \$\{choice\} _assigned && goto assigned \|\|",
-    r"set username console|clear password|login \|\| goto menu",
+    r"set username console|clear password \|\||login \|\| goto menu",
     r"chain http://(\$\{username:uristring\}:\$\{password:uristring\}@)?@@SERVER@@/menu/@@MENU_PASS@@/\$\{choice\}"
     rf"\?{re.escape(IDENTITY)} \|\| goto refused",
     rf"chain http://@@SERVER@@/boot\.ipxe\?{re.escape(IDENTITY)}(&menu=past \|\| goto failed| \|\| exit 1)",
@@ -47,7 +47,7 @@ def test_the_menu_whole() -> None:
         "choose --default _assigned --timeout 10000 choice || goto assigned\n"
         "iseq ${choice} _assigned && goto assigned ||\n"
         "set username console\n"
-        "clear password\n"
+        "clear password ||\n"
         "login || goto menu\n"
         "chain http://${username:uristring}:${password:uristring}@@@SERVER@@/menu/@@MENU_PASS@@/${choice}?"
         f"{IDENTITY} || goto refused\n"
