@@ -210,8 +210,8 @@ def test_allocate_plan_then_apply(appliance: Appliance, api: TestClient) -> None
 def test_slots_carry_the_intent(appliance: Appliance, api: TestClient) -> None:
     appliance.add("node-1", MAC, IP)
     slot = api.get(f"{API}/slots").json()["items"][0]
-    changed = api.patch(f"{API}/slots/{slot['id']}", json={"rack": "r9", "params": {"disk": "/dev/sda"}})
-    assert (changed.json()["rack"], changed.json()["params"]) == ("r9", {"disk": "/dev/sda"})
+    changed = api.patch(f"{API}/slots/{slot['id']}", json={"rack": "r9", "params": {"ssh_authorized_keys": ["k"]}})
+    assert (changed.json()["rack"], changed.json()["params"]) == ("r9", {"ssh_authorized_keys": ["k"]})
     assert appliance.machine("node-1").slot.rack == "r9"
 
 
