@@ -46,7 +46,7 @@ def test_what_is_no_window_is_left_to_be_sent_one_by_one(wire: Wire) -> None:
         receiver.recv(2000)
 
 
-# Reads the frames that a virtual machine's card would get; prints each UDP payload's length, or that its sum is bad.
+# Reads the frames that a virtual machine's card would get; prints each UDP payload's length, or 'bad' for its sum.
 CARD = """
 import fcntl, os, select, socket, struct, time
 from provisioner.tftp.sockets import send_window
