@@ -143,7 +143,10 @@ class Settings(BaseSettings):
     arm_hours: float = Field(default=24, gt=0)
     """How long an armed machine may wait for its netboot."""
     observed_days: float = Field(default=90, ge=0)
-    """How long packets, reads and progress stay in the timeline; 0: for ever. Changes always stay."""
+    """How long packets, reads, progress and refusals stay in the timeline, and ended jobs, expired sessions
+    and what was compiled for replaced installs in the database; 0: for ever. Changes always stay."""
+    backups_kept: int = Field(default=30, ge=0)
+    """How many backups that ``db backup`` named itself stay in ``data_dir/backups``; 0: all."""
 
     @model_validator(mode="after")
     def _one_way_to_name_wires(self) -> "Settings":

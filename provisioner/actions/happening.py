@@ -37,6 +37,8 @@ class What(StrEnum):
     ACTIVE = "active"
 
 
+LOGS_KEPT = 20
+"""Uploaded logs of a machine that stay: a live system that uploads in a loop must not fill the disk."""
 _DIGITS = re.compile(r"\d+")
 
 _REPORT_KINDS = {
@@ -134,6 +136,8 @@ def carry_out(tx: Transaction, before: Machine, happening: Happening) -> Machine
             enqueue_boot_device(tx, after, BootDevice.DISK, happening.at)
     if not heartbeat and (event := _event(before, after, happening)):
         tx.events.add(event)
+        if event.kind is Kind.REPORT_LOG:
+            tx.events.keep_newest(Kind.REPORT_LOG, after.id, LOGS_KEPT)
     return after
 
 

@@ -1,10 +1,10 @@
-"""Old observations are forgotten; what changed, who did it and what machines reported of their installs stays."""
+"""What nobody asks for any more is forgotten; what changed, who did it and what installs came to stays."""
 
 from provisioner.domain.events import OBSERVED
 from provisioner.domain.ports import Store
 
 BATCH = 500
-"""Events forgotten in one transaction: nobody waits for longer than that takes."""
+"""Rows forgotten in one transaction: nobody waits for longer than that takes."""
 _PAUSE = 3600 * 1_000_000
 _DAY = 86_400 * 1_000_000
 
@@ -18,13 +18,19 @@ class Retention:
         self._due = 0
 
     def step(self, now: int) -> int:
-        """Forget one batch if there may be one; how many events went. Raises StoreUnavailable.
+        """Forget one batch of each sort if there may be one; how many rows went. Raises StoreUnavailable.
 
-        After a batch that was not full it rests for an hour. Machines with an open install keep their whole story.
+        After batches that were not full it rests for an hour. Machines with an open install keep their whole story.
         """
         if not self._days or now < self._due:
             return 0
+        before = now - int(self._days * _DAY)
         with self._store.transaction("retention") as tx:
-            gone = tx.events.forget(OBSERVED, before=now - int(self._days * _DAY), limit=BATCH)
-        self._due = now if gone == BATCH else now + _PAUSE
-        return gone
+            gone = (
+                tx.events.forget(OBSERVED, before=before, limit=BATCH),
+                tx.machines.forget_files(before=before, limit=BATCH),
+                tx.jobs.forget(before=before, limit=BATCH),
+                tx.tokens.forget(before=before, limit=BATCH),
+            )
+        self._due = now if BATCH in gone else now + _PAUSE
+        return sum(gone)

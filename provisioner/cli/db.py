@@ -39,6 +39,9 @@ def backup(
             path = Path(file) if file else data_dir / "backups" / f"{date}.tar"
             manifest = backups.make_file(house.engine, data_dir, path, now=now, with_keys=with_keys)
             session.say(f"{path}: database at revision {manifest.revision}")
+            if not file and (kept := house.settings.backups_kept):
+                for old in backups.forget_oldest(path.parent, kept):
+                    session.say(f"{old}: removed, the newest {kept} stay (backups_kept)")
     if with_keys:
         session.warn("the keys are in it: keep it like the BMC passwords themselves")
     else:

@@ -66,9 +66,17 @@ OBSERVED = frozenset(
         Kind.FILE_SERVED,
         Kind.IMAGE_READ,
         Kind.REPORT_PROGRESS,
+        # Anybody who reaches a port can cause these, and a service or a BMC that fails does so again and again.
+        Kind.DHCP_ROGUE,
+        Kind.TOKEN_REFUSED,
+        Kind.LOGIN,
+        Kind.LOGIN_REFUSED,
+        Kind.BMC_ERROR,
+        Kind.SERVICE,
     }
 )
-"""What was seen, not what was changed: packets, reads and progress, which may be forgotten after a while."""
+"""What was seen, not what was changed: packets, reads, progress, who was let in or turned away, what failed and was
+tried again. It may be forgotten after a while."""
 
 
 @dataclass(frozen=True, slots=True)

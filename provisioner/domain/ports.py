@@ -90,6 +90,11 @@ class MachineRepository(Repository[Machine], Protocol):
         """First call of a phase sets ``first_at``; later ones move ``last_at``, percent, message."""
         ...
 
+    def forget_files(self, *, before: int, limit: int) -> int:
+        """Delete what was compiled for up to ``limit`` installs that were armed before a moment and that a newer
+        install of the same machine has replaced: nothing serves it any more. Returns how many installs."""
+        ...
+
 
 class BmcRepository(Repository[Bmc], Protocol):
     def add_many(self, items: Iterable[Bmc]) -> None:
@@ -110,6 +115,10 @@ class Jobs(Repository[Job], Protocol):
 
     def lease(self, kinds: Iterable[str], now: int, until: int) -> Job | None:
         """Take the oldest queued job, or a running one whose lease ran out; None if there is none."""
+        ...
+
+    def forget(self, *, before: int, limit: int) -> int:
+        """Delete up to ``limit`` ended jobs from before a moment, the oldest first. Returns how many."""
         ...
 
 
@@ -158,6 +167,10 @@ class Contradictions(Protocol):
 class Tokens(Repository[ApiToken], Protocol):
     def by_hash(self, token_hash: str) -> ApiToken | None: ...
 
+    def forget(self, *, before: int, limit: int) -> int:
+        """Delete up to ``limit`` tokens and sessions that expired before a moment. Returns how many."""
+        ...
+
 
 class Events(Protocol):
     def add(self, *events: Event) -> None:
@@ -175,6 +188,10 @@ class Events(Protocol):
 
         None of a machine with an open install. Returns how many.
         """
+        ...
+
+    def keep_newest(self, kind: Kind, machine_id: UUID, most: int) -> None:
+        """Delete all but the newest ``most`` events of this kind of this machine."""
         ...
 
     def latest(self, machine_ids: Iterable[UUID]) -> Mapping[UUID, Event]:

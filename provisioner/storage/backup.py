@@ -121,6 +121,18 @@ def make_file(engine: Engine, data_dir: Path, file: Path, *, now: int, with_keys
     return manifest
 
 
+def forget_oldest(folder: Path, kept: int) -> list[Path]:
+    """Remove all but the newest ``kept`` backups whose names are dates; which ones went.
+
+    Those from before an upgrade or a restore, and whatever a person put there, stay.
+    """
+    dated = sorted(folder.glob("[0-9]" * 8 + "T" + "[0-9]" * 6 + "Z.tar"))
+    old = dated[:-kept]
+    for file in old:
+        file.unlink(missing_ok=True)
+    return old
+
+
 def restore(engine: Engine, data_dir: Path, source: BinaryIO, *, now: int, replace: bool = False) -> Manifest:
     """Put a backup in the place of the database. Everything is checked before anything is touched.
 

@@ -64,6 +64,16 @@ class JobRows:
         self._run(update(table).where(table.c.id == row.id).values(taken))
         return replace(_job(row), state="running", lease_until=until)
 
+    def forget(self, *, before: int, limit: int) -> int:
+        ended = table.c.state.not_in(("queued", "running"))
+        old = select(table.c.id).where(ended, table.c.created_at < before)
+        ids = self._run(old.order_by(table.c.created_at).limit(limit)).scalars().all()
+        for job_id in ids:
+            self._session.change("job", job_id)
+        if ids:
+            self._run(delete(table).where(table.c.id.in_(ids)))
+        return len(ids)
+
 
 def _job(row: Row[Any]) -> Job:
     return Job(**{name: getattr(row, name) for name in _FIELDS})

@@ -3,6 +3,7 @@
 JSON lines in one file, written by one process (web). An entry counts once ``append`` has returned.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -16,6 +17,8 @@ import structlog
 from provisioner.domain.errors import Refused
 
 log = structlog.get_logger()
+MOST_BYTES = 256 << 20
+"""A journal's size after which nothing more is taken: a thousand machines' logs, and no full disk."""
 
 
 class Journal:
@@ -31,6 +34,8 @@ class Journal:
     def append(self, entry: Mapping[str, object]) -> None:
         """Returns once the entry is on disk. Raises OSError when it cannot be kept."""
         with self._appending:
+            if self._path.exists() and self._path.stat().st_size > MOST_BYTES:
+                raise OSError(errno.EFBIG, f"the journal holds {MOST_BYTES >> 20} MiB", str(self._path))
             _append(self._path, json.dumps(entry))
 
     @property

@@ -109,6 +109,17 @@ class MachineRows:
                 )
             )
 
+    def forget_files(self, *, before: int, limit: int) -> int:
+        i, f, m = tables.installs, tables.install_files, tables.machines
+        latest = select(m.c.install_id).where(m.c.install_id.is_not(None))
+        holding = select(f.c.install_id).where(f.c.install_id == i.c.id).exists()
+        old = select(i.c.id).where(i.c.armed_at < before, i.c.id.not_in(latest), holding)
+        ids = self._run(old.order_by(i.c.armed_at).limit(limit)).scalars().all()
+        if ids:
+            self._session.touch()
+            self._run(delete(f).where(f.c.install_id.in_(ids)))
+        return len(ids)
+
     def _by_id(self, machine_id: UUID) -> Machine | None:
         return next(iter(load_machines(self._session.connection, [machine_id])), None)
 

@@ -70,6 +70,14 @@ class EventRows:
             self._run(delete(t).where(t.c.id.in_(ids)))
         return len(ids)
 
+    def keep_newest(self, kind: Kind, machine_id: UUID, most: int) -> None:
+        t = tables.events
+        of_it = select(t.c.id).where(t.c.machine_id == machine_id, t.c.kind == kind).order_by(t.c.id.desc())
+        surplus = self._run(of_it.offset(most).limit(1000)).scalars().all()
+        if surplus:
+            self._session.touch()
+            self._run(delete(t).where(t.c.id.in_(surplus)))
+
     def latest(self, machine_ids: Iterable[UUID]) -> Mapping[UUID, Event]:
         t = tables.events
         newest = select(func.max(t.c.id)).where(t.c.machine_id.in_(list(machine_ids))).group_by(t.c.machine_id)

@@ -56,6 +56,26 @@ def test_a_backup_never_overwrites_another(run: Run, backup: Path) -> None:
     assert (again.code, "a backup never overwrites another" in again.err) == (1, True)
 
 
+def test_a_nightly_backup_does_not_fill_the_disk(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROVISIONER_BACKUPS_KEPT", "3")
+    run("machine", "add", "--name", "node-01", "--mac", "52:54:00:00:00:01")
+    folder = tmp_path / "data" / "backups"
+    folder.mkdir()
+    nights = [f"2024010{number}T030000Z.tar" for number in range(1, 6)]
+    for name in (*nights, "before-upgrade-from-0003.tar", "mine.tar"):
+        (folder / name).touch()
+    done = run("db", "backup")
+    assert done.code == 0
+    assert f"{folder / nights[0]}: removed, the newest 3 stay (backups_kept)" in done.out
+    stay = {file.name for file in folder.iterdir()}
+    assert stay >= {*nights[3:], "before-upgrade-from-0003.tar", "mine.tar"}
+    assert len(stay) == 5, "two old nights, this one, and what others put there"
+    monkeypatch.setenv("PROVISIONER_BACKUPS_KEPT", "0")
+    (folder / nights[0]).touch()
+    assert "removed" not in run("db", "backup", str(tmp_path / "else.tar")).out
+    assert (folder / nights[0]).exists()
+
+
 def test_what_is_no_whole_backup_is_refused_before_anything_is_touched(
     run: Run, backup: Path, tmp_path: Path
 ) -> None:

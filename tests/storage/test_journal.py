@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from provisioner.domain.errors import IllegalTransition, StoreUnavailable
+from provisioner.storage import journal as journal_file
 from provisioner.storage.journal import Journal
 
 
@@ -87,3 +88,16 @@ def test_entries_may_come_during_a_replay(journal: Journal) -> None:
 def test_the_journal_is_for_its_owner_only(journal: Journal, tmp_path: Path) -> None:
     journal.append({"n": 0})
     assert (tmp_path / "journal.jsonl").stat().st_mode & 0o077 == 0
+
+
+def test_a_full_journal_takes_no_more_and_loses_nothing(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the database away for long, logs that machines upload must not fill the disk."""
+    monkeypatch.setattr(journal_file, "MOST_BYTES", 100)
+    with pytest.raises(OSError, match="the journal holds"):
+        for number in range(100):
+            journal.append({"n": number})
+    applied: list[int] = []
+    kept = journal.replay(lambda entry: applied.append(entry["n"]))
+    assert applied == list(range(kept))
+    assert 0 < kept < 100
+    journal.append({"n": 100})
