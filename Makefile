@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 IFACE ?=
 
-.PHONY: help setup setup-test run deb docs check test test-long mutants bench bench-bmc bench-delivery bench-inventory bench-render bench-storm lint clean
+.PHONY: help setup setup-test run deb docs check test test-long mutants bench bench-bmc bench-delivery bench-inventory bench-page bench-render bench-storm lint clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -58,6 +58,9 @@ bench-bmc: setup-test ## 300 BMCs harvested: wall time, memory, and what it does
 
 bench-inventory: setup-test ## 10,000 machines: import, import again, allocate, export
 	@$(BIN)/python -m tests.bench.inventory
+
+bench-page: setup-test ## First paint of 3, 300 and 5,000 machines in Chromium, and how soon it tells of an event
+	@$(BIN)/python -m tests.bench.page
 
 bench-render: setup-test ## Machines rendered a second, and how soon 300 that ask at once have their bytes
 	@$(BIN)/python -m tests.bench.render

@@ -18,6 +18,7 @@ from provisioner.dhcp.server import DhcpServer, Pace, Served
 from provisioner.domain.errors import Refused
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.ports import Observer
+from provisioner.readiness import tell_ready
 from provisioner.settings import Settings
 from provisioner.sockets import address_of
 from provisioner.tftp.limits import Limits
@@ -87,6 +88,7 @@ def packets(settings: Settings, stop: threading.Event) -> None:
             thread.start()
         numbers = settings.data_dir / PACKETS_METRICS
         log.info("packets served", wires=[wire.name for wire in wires])
+        tell_ready()
         # What is there now stays: to look for garbage in 10,000 machines stops the loops for a tenth of a second.
         gc.collect()
         gc.freeze()

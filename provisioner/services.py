@@ -3,12 +3,10 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Sequence
-from contextlib import AsyncExitStack, ExitStack, nullcontext
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
 import structlog
-import uvicorn
 
 from provisioner import examination
 from provisioner.actions import arm, bmc_jobs
@@ -16,6 +14,7 @@ from provisioner.actions import images as image_jobs
 from provisioner.actions.replay import replay
 from provisioner.actions.retention import Retention
 from provisioner.actions.retry_boot import may_retry, retry_boots
+from provisioner.asgi import serve_apps
 from provisioner.dhcp.counting import PACKETS_METRICS
 from provisioner.doctor.checkup import Checkup
 from provisioner.domain import lifecycle
@@ -24,6 +23,7 @@ from provisioner.domain.ports import BmcPort
 from provisioner.images import server as image_server
 from provisioner.images.traffic import Traffic
 from provisioner.power_on import rehearsal
+from provisioner.readiness import tell_ready
 from provisioner.settings import Settings
 from provisioner.sockets import (
     IMAGES_PORT,
@@ -86,7 +86,7 @@ def web(settings: Settings, stop: threading.Event) -> None:
         watchdog = threading.Thread(target=_watch, args=(house, feed, journal, stop), name="watchdog")
         watchdog.start()
         try:
-            asyncio.run(_serve_apps(apps, stop))
+            asyncio.run(serve_apps(apps, stop, tell_ready))
         finally:
             stop.set()
             watchdog.join()
@@ -115,6 +115,7 @@ def images(settings: Settings, stop: threading.Event) -> None:
                         house.images, house.payload, feed, observer, clock, house.containers, traffic
                     )
                     await sites.enter_async_context(image_server.listening(app, host, port))
+                tell_ready()
                 await asyncio.to_thread(stop.wait)
 
         jobs = threading.Thread(target=_image_jobs, args=(house, stop), name="image-jobs")
@@ -151,6 +152,7 @@ def bmc(settings: Settings, stop: threading.Event) -> None:
         lanes = [threading.Thread(target=_bmc_jobs, args=(house, pool, stop)) for _ in range(_BMC_JOBS)]
         for lane in lanes:
             lane.start()
+        tell_ready()
         for lane in lanes:
             lane.join()
 
@@ -166,43 +168,6 @@ def _bmc_jobs(house: House, pool: BmcPort, stop: threading.Event) -> None:
             log.warning("job left", error=str(refusal))
         if idle:
             stop.wait(0.2)
-
-
-class _Server(uvicorn.Server):
-    """Signals belong to the service: two servers in one process would take them from each other."""
-
-    def capture_signals(self) -> Any:
-        return nullcontext()
-
-
-async def _serve_apps(apps: Sequence[tuple[Any, list[socket.socket]]], stop: threading.Event) -> None:
-    servers = [
-        _Server(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                # X-Forwarded-For would let any local user pose as a machine: sources are those of the sockets.
-                proxy_headers=False,
-                timeout_keep_alive=15,
-                timeout_graceful_shutdown=5,
-                h11_max_incomplete_event_size=64 * 1024,
-            )
-        )
-        for app, _ in apps
-    ]
-    running = [
-        asyncio.create_task(server.serve(sockets=socks)) for server, (_, socks) in zip(servers, apps, strict=True)
-    ]
-
-    async def watch() -> None:
-        while not await asyncio.to_thread(stop.wait, 0.5) and not any(task.done() for task in running):
-            continue
-        for server in servers:
-            server.should_exit = True
-
-    await asyncio.gather(watch(), *running)
 
 
 def _watch(house: House, feed: ChangeFeed, journal: Journal, stop: threading.Event) -> None:

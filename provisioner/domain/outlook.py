@@ -77,10 +77,11 @@ def _under_way(machine: Machine, around: Surroundings, now: int) -> Expected:
     next_step = next_step.format_map(names)
     if not stuck(machine, now):
         return Expected(next_step)
+    where = f", {phase} at {install.percent} %" if install.percent is not None else ""
     return Expected(
         next_step,
         True,
-        f"no sign of life for {span(since_life(machine, now))}: {cause.format_map(names)}",
+        f"no sign of life for {span(since_life(machine, now))}{where}: {cause.format_map(names)}",
         fix.format_map(names),
     )
 
@@ -147,7 +148,7 @@ _STEPS: dict[Phase, tuple[str, str, str]] = {
     ),
     Phase.IMAGE: (
         "it finishes the image",
-        "the image stopped on its way: a slow or dying disk, or the download from {appliance}:8081 hangs",
+        "the image stopped on its way: a slow or dying disk, or the download from {appliance}, port 8081, hangs",
         "dmesg at its console names a bad disk; power-cycle it for another attempt",
     ),
     Phase.PAYLOAD: (

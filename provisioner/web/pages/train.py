@@ -100,12 +100,14 @@ def _at(machine: Machine, phase: Phase, record: PhaseRecord | None, now: int) ->
     began = f" since {clock(record.first_at)} UTC" if record else ""
     if machine.state is State.FAILED:
         return Segment(phase, "failed", f"{phase}: failed. {machine.state_reason}", f"✕ {phase}")
-    if stuck(machine, now):
-        return Segment(phase, "stuck", f"{phase}{began}: no sign of life for {quiet}", f"{phase} {quiet}")
     percent = machine.install.percent if machine.install else None
+    if percent is not None:
+        percent = min(100, max(0, percent))
+    if stuck(machine, now):
+        reached = f" at {percent} %" if percent is not None else ""
+        return Segment(phase, "stuck", f"{phase}{began}: no sign of life for {quiet}{reached}", f"{phase} {quiet}")
     if percent is None:
         return Segment(phase, "current", f"{phase}{began}: under way", phase.value)
-    percent = min(100, max(0, percent))
     return Segment(phase, "current", f"{phase}{began}: {percent} %", f"{phase} {percent} %", percent)
 
 

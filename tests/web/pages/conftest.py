@@ -32,7 +32,11 @@ class Office:
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database; migrating one takes longer than most of the tests."""
-    file = tmp_path_factory.mktemp("migrated") / "p.db"
+    return empty_database(tmp_path_factory.mktemp("migrated"))
+
+
+def empty_database(folder: Path) -> Path:
+    file = folder / "empty.db"
     engine = open_engine(f"sqlite:///{file}")
     migrate(engine)
     with engine.connect() as connection:
@@ -43,8 +47,13 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def office(tmp_path: Path, migrated: Path) -> Iterator[Office]:
-    shutil.copy(migrated, tmp_path / "p.db")
-    for appliance in make_appliance(tmp_path, create_people_app):
+    yield from open_office(tmp_path, migrated)
+
+
+def open_office(folder: Path, migrated: Path) -> Iterator[Office]:
+    """One, in ``folder``."""
+    shutil.copy(migrated, folder / "p.db")
+    for appliance in make_appliance(folder, create_people_app):
         now = appliance.clock()
         # By link: hashing a password takes longer than the whole test.
         link = accounts.first_login_link(appliance.store, now) or ""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import uvicorn
@@ -34,6 +35,16 @@ FLAGS = (
 )
 
 
+_NOTE_CHANGES = """() => {
+    window.noted ??= {};
+    new MutationObserver(() => {
+        const now = Date.now();
+        for (const cell of document.querySelectorAll("#rows .event")) window.noted[cell.textContent.trim()] ??= now;
+    }).observe(document.querySelector("#rows"), { subtree: true, childList: true, characterData: true });
+}"""
+"""When, by the host's clock, each last event came to stand in the table."""
+
+
 @contextmanager
 def serving(app: object, port: int) -> Iterator[None]:
     """A real server on loopback; its open streams are cut when it stops, as when the appliance restarts."""
@@ -56,6 +67,11 @@ def serving(app: object, port: int) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    yield from open_chromium()
+
+
+def open_chromium() -> Iterator[Browser]:
+    """Debian's, without a screen."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(FLAGS))
         yield browser
@@ -76,12 +92,25 @@ class Desktop:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def report(self, name: str, percent: int, said: str) -> None:
+    def report(self, name: str, percent: int, said: str) -> int:
+        """The machine says how far it is; when it did so, in UTC microseconds."""
         store, now = self.office.appliance.store, utc_microseconds()
         with store.transaction("machine") as tx:
             machine = tx.machines.get(name)
             tx.machines.put_progress(lifecycle.after(machine, Report("progress", Phase.IMAGE, percent), now))
             tx.events.add(Event(Kind.REPORT_PROGRESS, said, now, machine.id, phase=Phase.IMAGE))
+        return now
+
+    def latencies(self, name: str, events: int) -> list[float]:
+        """Seconds from each event's own time until the open page's row of this machine tells it."""
+        self.page.evaluate(_NOTE_CHANGES)
+        told = []
+        for number in range(events):
+            said = f"wrote part {uuid4().hex}"
+            at = self.report(name, number % 100, said)
+            seen = self.page.wait_for_function("said => window.noted[said]", arg=said, timeout=15_000)
+            told.append(float(seen.json_value()) / 1000 - at / 1_000_000)
+        return told
 
 
 @pytest.fixture

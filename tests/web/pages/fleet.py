@@ -155,3 +155,9 @@ def fill(store: Store, machines: list[Machine]) -> dict[str, UUID]:
         for event in sorted(told, key=lambda event: event.at):
             tx.events.add(event)
     return {machine.name: machine.id for machine in machines}
+
+
+def listed(store: Store, machines: list[Machine]) -> None:
+    """Store them without their history: quick, for thousands."""
+    with store.transaction("test") as tx:
+        tx.machines.put_many(machines)

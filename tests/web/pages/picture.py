@@ -1,17 +1,21 @@
-"""The README's picture: the board of a small fleet, drawn from the page's own trains.
+"""The README's picture: the board of a small fleet, drawn from what the page shows of it.
 
 python -m tests.web.pages.picture      writes docs/board.svg
 """
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from provisioner.domain.machine import Machine
 from provisioner.domain.spoken import span
 from provisioner.web.pages.train import Segment, condition, medians, train
 from tests.web.pages.fleet import history, night
 
 FILE = Path(__file__).parents[3] / "docs" / "board.svg"
+COUNT = 12
 _NOW = 1_800_000_000_000_000
 _WIDTH, _ROW = 960, 32
 _TRAIN, _ROOM = 316, 300
@@ -25,32 +29,56 @@ _STATE = {"failed": "#b3241b", "stuck": "#8a5200", "installing": "#0b5fae", "arm
 _GROUND = {"failed": "#fbe6e4", "stuck": "#fdf0d2"}
 
 
+@dataclass(frozen=True)
+class Line:
+    """One machine, as its row tells it."""
+
+    name: str
+    ip: str
+    state: str
+    train: tuple[Segment, ...]
+    event: str
+    age: str
+
+
+def lines(fleet: Sequence[Machine], now: int) -> list[Line]:
+    """What the page shows of them (a test in a browser compares)."""
+    histories = [history(machine, number) for number, machine in enumerate(fleet)]
+    usual = medians(records for records, _ in histories if records)
+    return [
+        Line(
+            machine.name,
+            str(machine.ip),
+            condition(machine, now),
+            train(machine, records, usual, now),
+            events[-1].message if events else machine.state_reason,
+            span(now - machine.state_at),
+        )
+        for machine, (records, events) in zip(fleet, histories, strict=True)
+    ]
+
+
 def picture() -> str:
-    """One row a machine: name, address, state, train, last event, age."""
-    fleet = list(night(12, _NOW))
-    histories = {machine.id: history(machine, number) for number, machine in enumerate(fleet)}
-    usual = medians(records for records, _ in histories.values() if records)
-    height = _ROW * len(fleet) + 16
+    """The lines, drawn."""
+    shown = lines(list(night(COUNT, _NOW)), _NOW)
+    height = _ROW * len(shown) + 16
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif" '
         'font-size="13" fill="#16191c">',
         "<title>The board: twelve machines, one failed, one stuck</title>",
         f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
     ]
-    for number, machine in enumerate(fleet):
-        records, events = histories[machine.id]
-        state = condition(machine, _NOW)
-        last = events[-1].message if events else machine.state_reason
+    for number, line in enumerate(shown):
         top = 8 + _ROW * number
-        line = top + 21
+        base = top + 21
         parts += [
-            f'<rect y="{top}" width="{_WIDTH}" height="{_ROW}" fill="{_GROUND.get(state, "none")}"/>',
-            f'<text x="16" y="{line}" font-weight="bold">{escape(machine.name)}</text>',
-            f'<text x="80" y="{line}" font-family="monospace">{machine.ip}</text>',
-            f'<text x="200" y="{line}" fill="{_STATE.get(state, "#1a7540")}">{state}</text>',
-            *_train(train(machine, records, usual, _NOW), top + 8, state),
-            f'<text x="636" y="{line}">{escape(_short(last))}</text>',
-            f'<text x="944" y="{line}" text-anchor="end" fill="#565d64">{span(_NOW - machine.state_at)}</text>',
+            f'<rect y="{top}" width="{_WIDTH}" height="{_ROW}" fill="{_GROUND.get(line.state, "none")}"/>',
+            f'<text x="16" y="{base}" font-weight="bold">{escape(line.name)}</text>',
+            f'<text x="80" y="{base}" font-family="monospace">{line.ip}</text>',
+            f'<text x="200" y="{base}" fill="{_STATE.get(line.state, "#1a7540")}">{line.state}</text>',
+            *_train(line.train, top + 8, line.state),
+            f'<text x="636" y="{base}">{escape(_short(line.event))}</text>',
+            f'<text x="944" y="{base}" text-anchor="end" fill="#565d64">{line.age}</text>',
         ]
     return "\n".join([*parts, "</svg>", ""])
 

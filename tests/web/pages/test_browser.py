@@ -1,6 +1,6 @@
 """The page in a real browser: a change in the database shows without a reload, a lost connection resumes."""
 
-import time
+import statistics
 from pathlib import Path
 
 import pytest
@@ -29,17 +29,23 @@ def test_a_change_shows_at_once_in_row_and_drawer_and_disturbs_no_typing(desktop
         expect(page).to_have_url(f"{desktop.url}/machines/w003")
         page.locator("#act-release summary").click()
         page.locator("#act-release input[name=typed]").fill("w0")
-        started = time.monotonic()
         desktop.report("w003", 77, "wrote <b>77</b> %")
         expect(row(page, "w003")).to_contain_text("image 77 %", timeout=15_000)
-        seconds = time.monotonic() - started
         expect(page.locator("#timeline li").first).to_contain_text("wrote <b>77</b> %", timeout=15_000)
         expect(page.locator("#act-release input[name=typed]")).to_have_value("w0")
         assert page.evaluate("() => window.stayed"), "the page was loaded anew"
-        # 400 ms a look and 200 ms for the snapshot, on an idle machine; this one may be busy.
-        assert seconds < 5
         page.screenshot(path=tmp_path / "drawer.png")
     assert desktop.complaints == []
+
+
+def test_an_event_is_on_the_page_within_a_second(desktop: Desktop) -> None:
+    """From the event's own time to the changed row in the browser. The median: one may meet a busy host."""
+    with serving(desktop.app, desktop.port):
+        desktop.page.goto(desktop.url)
+        expect(desktop.page.locator("#live")).to_have_text("live", timeout=15_000)
+        # A host that is busy for the whole of one round is not the page's fault.
+        medians = (statistics.median(desktop.latencies("w003", events=5)) for _ in range(4))
+        assert any(median < 1 for median in medians)
 
 
 def test_after_a_lost_connection_it_says_so_and_catches_up(desktop: Desktop) -> None:

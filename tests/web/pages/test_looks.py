@@ -1,21 +1,22 @@
-"""The page with a night's work on it: 300 machines, one failed, one stuck; as a desk and a phone show it.
+"""The page with a night's work on it: 3 and 300 machines, one failed, one stuck; as a desk and a phone show it.
 
 ``SCREENS=DIR`` keeps the pictures, to be looked at.
 """
 
+import itertools
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from provisioner.domain.machine import Machine
-from provisioner.domain.ports import Store
 from provisioner.storage.store import utc_microseconds
+from tests.web.pages import picture
 from tests.web.pages.conftest import Office
 from tests.web.pages.desktop import AXE, Desktop, chromium, desktop_of, serving
-from tests.web.pages.fleet import night
+from tests.web.pages.fleet import listed, night
 
 __all__ = ["chromium"]
 
@@ -30,32 +31,41 @@ def full(office: Office, chromium: Browser) -> Iterator[Desktop]:
         yield made
 
 
+BOARD = ("/", "/machines/w001", "/machines/w002")
+"""The table, and the drawers of the failed and of the stuck machine."""
+OTHERS = ("/?state=quarantined", "/subnets", "/bmcs", "/doctor", "/confirm?do=release&m=w001", "/login")
+
+
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not AXE.exists(), reason="`make setup` fetches axe-core")
-def test_a_full_board_reads_well_in_every_light_and_size(full: Desktop, tmp_path: Path) -> None:
-    page = full.page
+@pytest.mark.parametrize(("machines", "addresses"), [(3, BOARD + OTHERS), (300, BOARD)], ids=["3", "300"])
+def test_every_page_reads_well_in_every_light_and_size(
+    office: Office, chromium: Browser, tmp_path: Path, machines: int, addresses: tuple[str, ...]
+) -> None:
     kept = Path(os.environ.get("SCREENS", tmp_path))
     kept.mkdir(parents=True, exist_ok=True)
     found = []
-    for size in (DESK, PHONE):
-        for scheme in ("light", "dark"):
+    fleet = list(night(machines, utc_microseconds()))
+    with desktop_of(office, chromium, fleet) as made, serving(made.app, made.port):
+        page = made.page
+        for size, scheme, address in itertools.product((DESK, PHONE), ("light", "dark"), addresses):
             page.set_viewport_size(size)  # type: ignore[arg-type]
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            for address in ("/", "/machines/w001", "/machines/w002"):
-                page.goto(full.url + address)
+            page.goto(made.url + address)
+            if address in BOARD:
                 expect(page.locator("#live")).to_have_text("live", timeout=15_000)
-                name = f"{size['width']}-{scheme}{address.replace('/', '-').rstrip('-')}.png"
-                page.screenshot(path=kept / name)
-                assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), name
-                page.evaluate(AXE.read_text())
-                found += [
-                    (name, violation["id"], violation["nodes"][0]["failureSummary"])
-                    for violation in page.evaluate("async () => (await axe.run()).violations")
-                    if violation["impact"] in ("serious", "critical")
-                ]
+            name = f"{machines}-{size['width']}-{scheme}-{re.sub(r'[^a-z0-9]+', '-', address).strip('-')}.png"
+            page.screenshot(path=kept / name)
+            assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), name
+            page.evaluate(AXE.read_text())
+            found += [
+                (name, violation["id"], violation["nodes"][0]["failureSummary"])
+                for violation in page.evaluate("async () => (await axe.run()).violations")
+                if violation["impact"] in ("serious", "critical")
+            ]
+        assert made.complaints == []
     assert found == []
-    assert full.complaints == []
 
 
 def test_those_that_need_a_person_come_first_and_say_what_is_wrong(full: Desktop) -> None:
@@ -67,6 +77,35 @@ def test_those_that_need_a_person_come_first_and_say_what_is_wrong(full: Desktop
     expect(second).to_contain_text("image 17 min")
     page.locator("#chip-stuck").click()
     expect(page.locator("#rows .row")).to_have_count(1)
+
+
+_SHOWN = """() => [...document.querySelectorAll("#rows .row")].map(row => ({
+    name: row.querySelector(".name a").textContent,
+    ip: row.querySelector(".ip button").textContent,
+    state: row.querySelector(".state").textContent,
+    train: [...row.querySelectorAll(".phases i")].map(i => [i.classList[0], i.textContent]),
+    event: row.querySelector(".event").textContent,
+}))"""
+
+
+def test_the_picture_in_the_readme_is_this_page(office: Office, chromium: Browser) -> None:
+    """Its twelve machines in the browser: the same rows, states, trains, labels and sentences in the same order."""
+    now = utc_microseconds()
+    fleet = list(night(picture.COUNT, now))
+    with desktop_of(office, chromium, fleet) as made, serving(made.app, made.port):
+        made.page.goto(made.url)
+        shown = made.page.evaluate(_SHOWN)
+    drawn = [
+        {
+            "name": line.name,
+            "ip": line.ip,
+            "state": line.state,
+            "train": [[segment.kind, segment.label] for segment in line.train],
+            "event": line.event,
+        }
+        for line in picture.lines(fleet, now)
+    ]
+    assert shown == drawn
 
 
 def test_without_javascript_everything_can_be_read(office: Office, chromium: Browser) -> None:
@@ -89,23 +128,17 @@ def test_without_javascript_everything_can_be_read(office: Office, chromium: Bro
         expect(page.locator("#drawer .sheet")).to_have_count(0)
 
 
-@pytest.mark.long
-def test_the_first_paint_of_five_thousand_machines_is_under_a_second(office: Office, chromium: Browser) -> None:
-    def listed(store: Store, machines: list[Machine]) -> None:
-        with store.transaction("test") as tx:
-            for machine in machines:
-                tx.machines.put(machine)
-
-    machines = list(night(5000, utc_microseconds()))
-    with desktop_of(office, chromium, machines, listed) as made, serving(made.app, made.port):
+def test_of_five_thousand_machines_one_page_is_sent_and_the_rest_is_a_link_away(
+    office: Office, chromium: Browser
+) -> None:
+    """What the first paint waits for does not grow with the fleet; `make bench-page` tells how long it takes."""
+    fleet = list(night(5000, utc_microseconds()))
+    with desktop_of(office, chromium, fleet, listed) as made, serving(made.app, made.port):
         page = made.page
-        page.goto(made.url)
-        expect(page.locator("#rows .row").first).to_be_visible()
-        times = []
-        for _ in range(5):
-            page.goto(made.url)
-            expect(page.locator("#rows .row").first).to_be_visible()
-            painted = page.wait_for_function("() => performance.getEntriesByName('first-contentful-paint')[0]")
-            times.append(painted.evaluate("entry => entry.startTime"))
-        # The best: this host may be busy with other things.
-        assert min(times) < 1000, times
+        answer = page.goto(made.url)
+        assert answer
+        assert len(answer.body()) < 1 << 20
+        expect(page.locator("#rows .row")).to_have_count(200)
+        expect(page.locator("nav.pages")).to_contain_text("page 1 of 25, 5000 machines")
+        page.get_by_role("link", name="Next").click()
+        expect(page.locator("nav.pages")).to_contain_text("page 2 of 25")

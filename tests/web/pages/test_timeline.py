@@ -51,6 +51,11 @@ def test_every_phase_that_can_stand_still_has_a_next_step_a_cause_and_a_fix(phas
     assert "{" not in told.next + told.cause + told.fix
 
 
+def test_how_far_it_came_is_part_of_the_cause() -> None:
+    machine = installing(bare("w1"), Phase.IMAGE, quiet=17 * MINUTE, now=NOW, percent=61)
+    assert expected(machine, Surroundings(), NOW).cause.startswith("no sign of life for 17 min, image at 61 %: ")
+
+
 @pytest.mark.parametrize("state", list(State))
 def test_every_state_says_what_comes_next(state: State) -> None:
     assert expected(bare("w1", state=state), Surroundings(), NOW).next

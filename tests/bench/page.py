@@ -1,0 +1,73 @@
+# ruff: noqa: T201 - a program that prints
+"""How soon the page is there, and how soon it tells of an event: ``make bench-page``.
+
+Real server on loopback, real Chromium without a screen, each machine with its history; server, browser and this
+program share the processors.
+
+- first paint: from the click to the browser's own first-contentful-paint, and to its load event.
+- live: from the time that stands in the event, before it is written to the database, to the changed row.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from provisioner.storage.store import utc_microseconds
+from tests.web.pages.conftest import empty_database, open_office
+from tests.web.pages.desktop import desktop_of, open_chromium, serving
+from tests.web.pages.fleet import fill, night
+
+_PAINTED = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+_LOADED = "() => performance.getEntriesByType('navigation')[0].loadEventEnd"
+
+
+def spoken(milliseconds: Sequence[float]) -> str:
+    return (
+        f"best {min(milliseconds):5.0f}  median {statistics.median(milliseconds):5.0f}  "
+        f"worst {max(milliseconds):5.0f} ms of {len(milliseconds)}"
+    )
+
+
+def paints(page: Page, url: str, rounds: int) -> None:
+    painted, loaded = [], []
+    for _ in range(rounds):
+        page.goto(url)
+        painted.append(float(page.wait_for_function(_PAINTED).json_value()))
+        loaded.append(float(page.wait_for_function(_LOADED).json_value()))
+    print(f"  first paint  {spoken(painted)}")
+    print(f"  loaded       {spoken(loaded)}")
+
+
+def measure(machines: int, rounds: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, closing(open_chromium()) as browsers:
+        chromium = next(browsers)
+        with closing(open_office(Path(folder), empty_database(Path(folder)))) as offices:
+            fleet = list(night(machines, utc_microseconds()))
+            with desktop_of(next(offices), chromium, fleet, fill) as made, serving(made.app, made.port):
+                page = made.page
+                answer = page.goto(made.url)
+                size = len(answer.body()) if answer else 0
+                print(f"{machines} machines, page of {size / 1000:.0f} kB, load {os.getloadavg()[0]:.1f}")
+                paints(page, made.url, rounds)
+                expect(page.locator("#live")).to_have_text("live", timeout=15_000)
+                told = []
+                for number in range(2 * rounds):
+                    # Not in step with the server, which looks for changes at its own pace.
+                    page.wait_for_timeout(37 * number % 400)
+                    told += [1000 * seconds for seconds in made.latencies("w003", events=1)]
+                print(f"  event shown  {spoken(told)}", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--machines", type=int, nargs="+", default=[3, 300, 5000])
+    parser.add_argument("--rounds", type=int, default=10)
+    given = parser.parse_args()
+    for count in given.machines:
+        measure(count, given.rounds)
