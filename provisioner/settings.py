@@ -195,17 +195,23 @@ def load(file: Path | None = None, **overrides: Any) -> Settings:
         except OSError as error:
             raise Refused(f"settings file {path} cannot be read ({error.strerror})", "check --config") from error
         except tomllib.TOMLDecodeError as error:
-            raise Refused(f"settings file {path} is not valid TOML: {error}", "mend that line") from error
+            raise Refused(
+                f"settings file {path} is not valid TOML: {error}",
+                'mend that line; text stands in quotes, like interface = "eth1"',
+            ) from error
     values |= {key: value for key, value in overrides.items() if value is not None}
     try:
         return Settings(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "settings"
+        key = ".".join(str(part) for part in first["loc"])
+        what = first["msg"].removeprefix("Value error, ")
+        if not key:
+            raise Refused(f"the settings contradict each other: {what}", f"mend {path}") from error
         if first["type"] == "extra_forbidden":
             known = ", ".join(sorted(Settings.model_fields))
             raise Refused(f"setting {key!r} in {path} is not known", f"known settings: {known}") from error
         raise Refused(
-            f"setting {key} {first.get('input')!r}: {first['msg'].removeprefix('Value error, ')}",
+            f"setting {key} {first.get('input')!r}: {what}",
             f"mend it in {path} or in PROVISIONER_{key.upper().replace('.', '__')}",
         ) from error

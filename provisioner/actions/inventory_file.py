@@ -15,7 +15,7 @@ from ruamel.yaml.error import YAMLError
 from provisioner.actions.enrol import happened, stated
 from provisioner.actions.intent import FIELDS, Rules, planned, rules_over
 from provisioner.domain.claims import Claims
-from provisioner.domain.errors import InvalidValue, Refused
+from provisioner.domain.errors import Conflict, InvalidValue, Refused
 from provisioner.domain.inventory import Inventory, slot_order
 from provisioner.domain.machine import Machine
 from provisioner.domain.ports import Store
@@ -153,6 +153,11 @@ def _drafts(
     for line, _, after in drafts:
         try:
             claims.take(after)
+        except Conflict as conflict:
+            # A machine of this file is not stored: there is nothing to be shown.
+            there = first_lines.get(conflict.holder.partition(" ")[2])
+            mine = f"{conflict.field} {str(conflict.value)!r} is on line {there} already; each machine has its own"
+            errors.append((line, mine if there else str(conflict)))
         except Refused as refusal:
             errors.append((line, str(refusal)))
     if errors:

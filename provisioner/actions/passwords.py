@@ -21,9 +21,8 @@ _NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAA
 def hashed(password: str) -> str:
     """What is stored. Raises InvalidValue for one that is too short or too long."""
     if not SHORTEST <= len(password) <= LONGEST:
-        raise InvalidValue(
-            "password", "…", "has the wrong length", f"use at least {SHORTEST} characters; a phrase is fine"
-        )
+        why = "is too short" if len(password) < SHORTEST else "is too long"
+        raise InvalidValue("password", "…", why, f"use {SHORTEST} to {LONGEST} characters; a phrase is fine")
     with _HASHING:
         return _HASHER.hash(password)
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 from provisioner.actions import fields as read
 from provisioner.actions import passwords
 from provisioner.domain import menu
-from provisioner.domain.errors import Conflict, InvalidValue
+from provisioner.domain.errors import Conflict, InUse, InvalidValue, Overlaps
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.machine import IPAddress
 from provisioner.domain.option_set import (
@@ -64,9 +64,8 @@ def put_subnet(
                 and other.prefix.version == network.version
                 and other.prefix.overlaps(network)
             ):
-                raise Conflict(
-                    "prefix", network, f"the overlapping subnet {other.prefix}", "subnets must not overlap"
-                )
+                remedy = f"use that one, or `provisioner subnet remove {other.prefix}` first"
+                raise Overlaps("prefix", network, f"the subnet {other.prefix}", remedy)
         after = _with_fields(before or Subnet(uuid4(), network), fields, roles)
         if after == before:
             return after
@@ -85,7 +84,7 @@ def remove_subnet(store: Store, prefix: str, *, actor: str, now: int) -> None:
             for address in place.addresses:
                 if address.ip in network:
                     holder = f"{'machine' if place.machine_id else 'slot'} {place.name} ({address.ip})"
-                    raise Conflict("prefix", network, holder, "move what has addresses in it first")
+                    raise InUse("subnet", network, holder, "give what has addresses in it others first")
         tx.subnets.remove(subnet.id)
         tx.events.add(Event(Kind.SUBNET_CHANGED, f"removed subnet {network}", now, actor=actor))
 

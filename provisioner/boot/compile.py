@@ -239,9 +239,9 @@ class RoleCompiler:
         command = f"`provisioner image import DIR --name {name}`"
         try:
             image = self._images(name, version or None)
-        except NotFound as error:
+        except NotFound:
             wanted = f"{name} {version}".strip()
-            raise Refused(f"role {role.name} installs image {wanted}, and {error.problem}", command) from None
+            raise Refused(f"role {role.name} installs image {wanted}, which is not imported", command) from None
         if image.problems:
             problems = "; ".join(image.problems)
             raise Refused(

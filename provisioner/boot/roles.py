@@ -61,6 +61,11 @@ class RoleFolder:
     def get(self, name: str) -> Role:
         """Read a role. Raises NotFound, InvalidDocument with every fault in ``role.yaml``, Refused."""
         if not (ROLE_NAME.match(name) and (self.root / name / ROLE_FILE).is_file()):
+            if ROLE_NAME.match(name) and (self.root / name).is_dir():
+                raise Refused(
+                    f"role {name!r} has no {ROLE_FILE} in {self.root / name}",
+                    "write one; `image: flatcar` is enough to begin with",
+                )
             raise NotFound("role", name, f"there is: {', '.join(self.names()) or 'none'}")
         looks = (_looks(self.root / name), _looks(self.root / SHARED))
         if (kept := self._read.get(name)) and kept[0] == looks:

@@ -39,6 +39,16 @@ class InUse(Conflict):
         Refused.__init__(self, f"{kind} {str(name)!r} is used by {holder}", remedy)
 
 
+class Overlaps(Conflict):
+    """A network that shares addresses with one that is there."""
+
+    def __init__(self, field: str, value: object, other: str, remedy: str) -> None:
+        self.field = field
+        self.value = value
+        self.holder = other
+        Refused.__init__(self, f"{field} {str(value)!r} overlaps {other}", remedy)
+
+
 class NotFound(Refused):
     """Nothing of that kind answers to that name."""
 

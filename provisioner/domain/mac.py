@@ -28,11 +28,11 @@ class Mac(bytes):
         text = text.strip()
         if not _SPELLINGS.match(text):
             digits = re.sub(r"[^0-9a-fA-F]", "", text)
-            why = (
-                "is a 64-bit name (WWN, EUI-64 or InfiniBand GUID), not a MAC"
-                if len(digits) == 16
-                else "is not a MAC address"
-            )
+            why = "is not a MAC address"
+            if len(digits) == 16:
+                why = "is a 64-bit name (WWN, EUI-64 or InfiniBand GUID), not a MAC"
+            elif re.fullmatch(r"\d+([.,]\d+)?E[+-]?\d+", text, re.IGNORECASE):
+                why = "is a number that a spreadsheet made of a MAC address; make that column text there"
             raise InvalidValue(field, text, why, "write six pairs of hexadecimal digits, like 52:54:00:12:34:56")
         return cls.from_wire(bytes.fromhex(re.sub(r"[:.-]", "", text)), field)
 

@@ -64,9 +64,9 @@ def test_every_faulty_line_is_named_and_nothing_is_written(store: SqlStore) -> N
     assert [line for line, _ in refused.value.errors] == [3, 4, 6, 7]
     text = str(refused.value)
     assert "line 3: mac '52:54:00:00:00' is not a MAC address" in text
-    assert "line 4: mac '52:54:00:00:00:01' already belongs to machine node-01" in text
+    assert "line 4: mac '52:54:00:00:00:01' is on line 2 already" in text
     assert "line 6: name 'node-01' is on line 2 already" in text
-    assert "line 7: ip '10.12.1.11' already belongs to machine node-01" in text
+    assert "line 7: ip '10.12.1.11' is on line 2 already" in text
     assert not store.inventory().machines
 
 

@@ -100,7 +100,7 @@ def test_an_empty_slots_name_and_address_are_nobody_elses(store: SqlStore) -> No
         enrol.change_machine(store, "node-02", {"name": "node-17"}, **WHO)
     with pytest.raises(Conflict, match="name 'node-02' already belongs to machine node-02"):
         slots.add_slot(store, {"name": "node-02"}, **WHO)
-    with pytest.raises(Conflict, match=r"10.12.1.0/24' already belongs to slot node-17 \(10.12.1.2\)"):
+    with pytest.raises(Conflict, match=r"10.12.1.0/24' is used by slot node-17 \(10.12.1.2\)"):
         subnets.remove_subnet(store, "10.12.1.0/24", **WHO)
     planned = allocate.plan(store, allocate.read_rule({"prefix": "10.12.1.0/24"}))
     assert [row.ip for row in planned.rows] == ["10.12.1.3"]

@@ -109,7 +109,7 @@ def test_a_missing_or_damaged_image_is_named_with_its_command() -> None:
         raise NotFound("image", name)
 
     for lookup, says in (
-        (none, "role simple installs image flatcar, and no image 'flatcar'; `provisioner image import DIR --name"),
+        (none, "role simple installs image flatcar, which is not imported; `provisioner image import DIR --name"),
         (lambda *_: replace(FLATCAR, problems=("x is missing",)), "flatcar 3815.2.0 cannot be used: x is missing"),
     ):
         made = RoleCompiler(RoleFolder(SHIPPED), lookup)  # type: ignore[arg-type]

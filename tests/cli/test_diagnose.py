@@ -27,7 +27,7 @@ def test_a_missing_image_shows_before_anybody_arms(run: Run) -> None:
     assert (told.code, told.json["state"], told.json["needs_somebody"]) == (1, "ready", True)
     (obstacle,) = told.json["obstacles"]
     assert obstacle.startswith("it could not be armed: ")
-    assert "no image 'flatcar'" in obstacle
+    assert "installs image flatcar, which is not imported" in obstacle
     assert "provisioner image import" in obstacle
 
 

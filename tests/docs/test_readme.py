@@ -31,7 +31,7 @@ def block() -> str:
 def test_the_real_wire_as_it_is_written(tmp_path: Path) -> None:
     typed = block()
     flatcar(tmp_path / "3510.2.8", "3510.2.8")
-    (tmp_path / "password").write_text("correct horse\n")
+    (tmp_path / "password").write_text("correct-horse\n")
     (tmp_path / ".venv").symlink_to(sys.prefix)
     state, program = chassis(tmp_path)
     with wire("10.12.1.2/24") as on:
@@ -39,10 +39,12 @@ def test_the_real_wire_as_it_is_written(tmp_path: Path) -> None:
         sh("ip", "-n", on.server, "link", "set", "br0", "down")
         sh("ip", "-n", on.server, "link", "set", "br0", "name", "eth1")
         sh("ip", "-n", on.server, "link", "set", "eth1", "up")
-        sh("ip", "-n", on.server, "addr", "add", "10.12.200.17/32", "dev", "lo")
+        there = on.plug("bmc", "52:54:00:aa:bb:17", "10.12.200.17/24", bridge="eth1")
+        sh("ip", "-n", on.server, "route", "add", "10.12.200.0/24", "dev", "eth1")
+        sh("ip", "-n", there, "route", "add", "10.12.1.0/24", "dev", "eth0")
         bmc = VirtualBmc(
-            PLATE, IPv4Address("10.12.200.17"), namespace=on.server, directory=tmp_path / "bmc", user="admin",
-            password="correct horse", chassis=program,
+            PLATE, IPv4Address("10.12.200.17"), namespace=there, directory=tmp_path / "bmc", user="admin",
+            password="correct-horse", chassis=program,
         )  # fmt: skip
         bmc.start()
         try:

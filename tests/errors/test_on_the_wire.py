@@ -3,12 +3,18 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import UUID
 
 import pytest
 
+from provisioner.domain.mac import Mac
+from provisioner.lab.virtual_bmc import Nameplate, VirtualBmc
+from tests.bmc.conftest import chassis
 from tests.netns import Wire, sh, wire
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -125,3 +131,25 @@ def test_a_bmc_that_does_not_answer(on: Wire, tmp_path: Path) -> None:
         "10.98.0.66: BMC 10.98.0.66 port 623 does not answer; "
         "check its address, cable and VLAN, and that IPMI is on"
     )
+
+
+def test_a_wrong_bmc_password(on: Wire, tmp_path: Path) -> None:
+    _, program = chassis(tmp_path)
+    plate = Nameplate("ACME", "Server 9", "SN-0042", UUID(int=42), Mac.parse("52:54:00:aa:bb:01"))
+    there = on.plug("bmc", "52:54:00:aa:bb:67", "10.98.0.67/24")
+    bmc = VirtualBmc(
+        plate, IPv4Address("10.98.0.67"), namespace=there, directory=tmp_path / "bmc", user="admin",
+        password="another", chassis=program,
+    )  # fmt: skip
+    bmc.start()
+    try:
+        bmc.wait(time.monotonic() + 20)
+        add = ("bmc", "add", "10.98.0.67", "--user", "admin", "--password-stdin")
+        env = {**os.environ, "PROVISIONER_DATA_DIR": str(tmp_path / "data")}
+        subprocess.run(
+            [*on.exec(on.server), sys.executable, "-m", "provisioner", *add],
+            env=env, input="secret\n", text=True, check=True, timeout=120, capture_output=True,
+        )  # fmt: skip
+        assert said(on, tmp_path, "bmc", "harvest") == "ZZ"
+    finally:
+        bmc.stop()

@@ -9,15 +9,18 @@ from provisioner.web.parts import Parts
 
 def subnets(parts: Parts) -> dict[str, Any]:
     """From the snapshot."""
+    listed = parts.snapshot.inventory.subnets
     return {
         "heading": "Subnets",
         "columns": ("Prefix", "Gateway", "DNS", "VLAN", "Dynamic addresses", "Unlisted machines", "Arming"),
         "addresses": (0, 1, 2, 4),
-        "lines": [_subnet(subnet) for subnet in parts.snapshot.inventory.subnets],
+        "lines": [_subnet(subnet) for subnet in listed],
         "available": True,
         "hint": "Change one:",
         "empty": "No subnet is listed: nobody gets an address until one is. Name the machines’ network.",
-        "command": "provisioner subnet add 10.12.1.0/24 --gateway 10.12.1.254 --dns 10.12.1.254",
+        "command": f"provisioner subnet set {listed[0].prefix} --dns ADDRESS"
+        if listed
+        else "provisioner subnet add 10.12.1.0/24 --gateway 10.12.1.254 --dns 10.12.1.254",
     }
 
 

@@ -15,6 +15,7 @@ import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from provisioner.actions import accounts
+from provisioner.doctor.checkup import Checkup
 from provisioner.domain import lifecycle
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.lifecycle import Report
@@ -125,6 +126,7 @@ def desktop_of(
     chromium: Browser,
     machines: Sequence[Machine],
     filling: Callable[[Store, list[Machine]], object] = fill,
+    checkup: Checkup | None = None,
     **context_options: Any,
 ) -> Iterator[Desktop]:
     """A browser at the page of these machines. ``context_options`` are Playwright's."""
@@ -134,7 +136,7 @@ def desktop_of(
     feed.start()
     # A session of the test's clock would be over by now: this one is of today.
     appliance.clock.now = utc_microseconds()
-    app = create_people_app(replace(appliance.parts, snapshot=feed, clock=utc_microseconds))
+    app = create_people_app(replace(appliance.parts, snapshot=feed, clock=utc_microseconds, checkup=checkup))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

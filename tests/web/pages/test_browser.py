@@ -12,6 +12,8 @@ __all__ = ["chromium", "desktop"]
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
+_CUT = "() => [...document.querySelectorAll('main.card')].some(card => card.scrollWidth > card.clientWidth)"
+_PRESSED = "button:visible:not(.copy, .plain), .button:visible, input:visible:not([type=checkbox])"
 CONFIRM = "/confirm?do=release&m=w001"
 
 
@@ -93,18 +95,16 @@ def test_nothing_sticks_out_sideways(
     page.set_viewport_size({"width": size[0], "height": size[1]})
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     with serving(desktop.app, desktop.port):
-        for number, address in enumerate(("/", "/machines/w001", "/subnets", "/confirm?do=release&m=w001")):
+        pages = ("/", "/machines/w001", "/subnets", "/bmcs", "/doctor", "/login", "/confirm?do=release&m=w001")
+        for number, address in enumerate(pages):
             page.goto(desktop.url + address)
             page.screenshot(path=tmp_path / f"{number}.png")
             assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), address
+            assert not page.evaluate(_CUT), f"{address} has to be pushed sideways"
             if address == "/" and size[0] == 1440:
                 assert {box["height"] for box in _boxes(page, "#rows .row")} <= {32, 33}
             if size[0] == 390:
-                small = [
-                    box
-                    for box in _boxes(page, "button:visible:not(.copy, .plain), .button:visible")
-                    if box["height"] < 40
-                ]
+                small = [box for box in _boxes(page, _PRESSED) if box["height"] < 40]
                 assert not small, "too small for a thumb"
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from provisioner.doctor.checkup import Checkup
+from provisioner.doctor.findings import ok, problem, unseen, warning
 from provisioner.storage.store import utc_microseconds
 from tests.web.pages import picture
 from tests.web.pages.conftest import Office
@@ -31,6 +33,12 @@ def full(office: Office, chromium: Browser) -> Iterator[Desktop]:
         yield made
 
 
+FINDINGS = (
+    problem("other-dhcp", "another DHCP server answers on eth1: 10.12.1.9", "find it by its MAC and switch it off"),
+    warning("disk", "4.0 of 100 GiB free in /var/lib/provisioner", "`provisioner image list`"),
+    unseen("fetch", "nothing was fetched: the appliance does not run", "`provisioner serve`, then again"),
+    ok("wire", "interface eth1 is up and has 10.12.1.2/24, DHCP authoritative"),
+)
 BOARD = ("/", "/machines/w001", "/machines/w002")
 """The table, and the drawers of the failed and of the stuck machine."""
 OTHERS = ("/?state=quarantined", "/subnets", "/bmcs", "/doctor", "/confirm?do=release&m=w001", "/login")
@@ -47,7 +55,12 @@ def test_every_page_reads_well_in_every_light_and_size(
     kept.mkdir(parents=True, exist_ok=True)
     found = []
     fleet = list(night(machines, utc_microseconds()))
-    with desktop_of(office, chromium, fleet) as made, serving(made.app, made.port):
+    checkup = None
+    if machines == 3:
+        # And the doctor has something to say: it stands above the machines, too.
+        checkup = Checkup(lambda deep: FINDINGS, utc_microseconds)
+        checkup.look(deep=True)
+    with desktop_of(office, chromium, fleet, checkup=checkup) as made, serving(made.app, made.port):
         page = made.page
         for size, scheme, address in itertools.product((DESK, PHONE), ("light", "dark"), addresses):
             page.set_viewport_size(size)  # type: ignore[arg-type]
