@@ -9,7 +9,7 @@ IFACE ?=
 .PHONY: help setup setup-test run deb docs check test test-long mutants bench bench-bmc bench-delivery bench-inventory bench-page bench-render bench-storm lint clean
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 17
 
 setup: ## Install what is needed (apt, .venv, loaders, the lab's image); quick when all is there
 	@.setup/setup.sh lab

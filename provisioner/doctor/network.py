@@ -62,7 +62,11 @@ def ports(needed: Sequence[Port], listeners: Sequence[Listener] | None) -> Itera
             if holder.pid == 1:
                 yield _held_open(named)
                 continue
-            who = f"{holder.program} (pid {holder.pid})" if holder.program else "a process of another user"
+            who = (
+                f"{holder.program} (pid {holder.pid})"
+                if holder.program
+                else "a process that cannot be seen from here (another user's, or in a container)"
+            )
             move = f", or move ours with {port.setting}" if port.setting else ""
             stop = (
                 f"`systemctl disable --now {holder.program}`"

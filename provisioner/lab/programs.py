@@ -61,6 +61,17 @@ def check_requirements(*, uefi: bool, further: Iterable[tuple[str, str]] = ()) -
         if not file.exists():
             problems.append(f"file {file}")
             packages.append(package)
+    # `ip netns` changes how mounts beneath / propagate, which the kernel refuses where / is a mere folder.
+    if not problems and not _root_is_a_mount():
+        raise Refused(
+            "the lab needs a root that is a mount: this is a chroot in a plain folder",
+            "`mount --bind DIR DIR` before `chroot DIR`, or use a container or a virtual machine",
+        )
     if problems:
         remedy = f"apt install {' '.join(dict.fromkeys(packages))}" if packages else "start it as root"
         raise Refused(f"the lab lacks {', '.join(problems)}", remedy)
+
+
+def _root_is_a_mount() -> bool:
+    """As this process sees it (proc(5): the fifth field of a line is the mount point)."""
+    return any(line.split()[4] == "/" for line in Path("/proc/self/mountinfo").read_text().splitlines())

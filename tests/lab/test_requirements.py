@@ -1,6 +1,9 @@
 """Without what the lab needs, it says exactly what is missing and where it comes from."""
 
 import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -44,3 +47,28 @@ def test_a_guest_that_hangs_or_crashes_means_no_kvm(tmp_path, script, works):
     fake.write_text(f"#!/bin/sh\nexec sh -c '{script}'\n")
     fake.chmod(0o755)
     assert kvm_works(tmp_path, str(fake), device=tmp_path) is works
+
+
+_CHROOT = """
+set -e
+for each in /*; do
+    if [ -L "$each" ]; then cp -P "$each" "$1$each"
+    elif [ -d "$each" ]; then mkdir "$1$each"; mount --rbind "$each" "$1$each"; fi
+done
+root=$1
+shift
+exec chroot "$root" "$@"
+"""
+
+
+@pytest.mark.system
+@pytest.mark.skipif(not shutil.which("ipmi_sim"), reason="needs the lab's programs (.setup/apt-lab.txt)")
+def test_in_a_chroot_whose_root_is_a_mere_folder_it_says_what_helps(tmp_path):
+    code = "from provisioner.lab.programs import check_requirements; check_requirements(uefi=False)"
+    here = [sys.executable, "-c", code]
+    assert subprocess.run(here, timeout=60, check=False).returncode == 0
+    inside = ["unshare", "--mount", "sh", "-c", _CHROOT, "sh", str(tmp_path), *here]
+    done = subprocess.run(inside, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "the lab needs a root that is a mount" in done.stderr
+    assert "`mount --bind DIR DIR` before `chroot DIR`" in done.stderr

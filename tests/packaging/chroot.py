@@ -44,6 +44,8 @@ class Chroot:
         assignments = [f"{key}={value}" for key, value in variables.items()]
         lines = [
             "set -e",
+            # Network namespaces inside need a root that is a mount.
+            f"mount --bind {shlex.quote(str(self.root))} {shlex.quote(str(self.root))}",
             f"cd {shlex.quote(str(self.root))}",
             "mount -t proc proc proc",
             "mount --rbind /dev dev",

@@ -1,6 +1,7 @@
 """Templates to HTML. Everything that comes from a machine or a person is escaped; an undefined name is an error."""
 
 import hashlib
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from provisioner.actions.passwords import SHORTEST
 from provisioner.domain import spoken
@@ -43,7 +45,13 @@ def _capitalize_first(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def _commands(text: str) -> Markup:
+    """What stands between backticks, as code; all of it escaped first."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
+
+
 _templates.filters["capitalize_first"] = _capitalize_first
+_templates.filters["commands"] = _commands
 
 
 def fragment(template: str, **values: Any) -> str:

@@ -12,7 +12,7 @@ from provisioner.web.auth import COOKIE
 from provisioner.web.people import create_people_app
 from tests.web.pages.conftest import Office
 
-ROGUE = problem("other-dhcp", "another DHCP server answers on eth1: 10.12.1.9", "stop it <now>")
+ROGUE = problem("other-dhcp", "another DHCP server answers on eth1: 10.12.1.9", "stop it <now>: `ss -lnp`")
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_an_examination_shows_on_its_page_and_above_the_machines(browser: TestCl
     after = browser.get("/doctor").text
     assert "problem: other-dhcp" in after
     assert "Another DHCP server answers on eth1: 10.12.1.9." in after
-    assert "Stop it &lt;now&gt;" in after
+    assert "Stop it &lt;now&gt;: <code>ss -lnp</code>" in after
     assert after.index("problem: other-dhcp") < after.index("ok: wire")
     assert "Another DHCP server answers on eth1: 10.12.1.9." in browser.get("/").text
 
