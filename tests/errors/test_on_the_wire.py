@@ -150,6 +150,9 @@ def test_a_wrong_bmc_password(on: Wire, tmp_path: Path) -> None:
             [*on.exec(on.server), sys.executable, "-m", "provisioner", *add],
             env=env, input="secret\n", text=True, check=True, timeout=120, capture_output=True,
         )  # fmt: skip
-        assert said(on, tmp_path, "bmc", "harvest") == "ZZ"
+        assert said(on, tmp_path, "bmc", "harvest") == (
+            "10.98.0.67: BMC 10.98.0.67, user admin: Incorrect password provided; "
+            "correct the credential with `provisioner bmc add`; it is not tried again"
+        )
     finally:
         bmc.stop()
