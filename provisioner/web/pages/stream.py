@@ -11,7 +11,7 @@ from provisioner.web import auth
 from provisioner.web.pages.changes import BoardChange, BoardWatch, DrawerChange, DrawerWatch
 from provisioner.web.pages.render import fragment
 
-TICK = 0.4
+TICK = 0.25
 """Seconds between two looks."""
 
 QUIET = 15
