@@ -54,7 +54,7 @@ def test_the_password_is_not_too_short_and_never_kept_as_it_is(
     run: Run, node: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("short\n"))
-    assert "wrong length" in run(*SUBNET, "--menu-password-stdin").err
+    assert "is too short" in run(*SUBNET, "--menu-password-stdin").err
     monkeypatch.setattr("sys.stdin", io.StringIO("blue horse 7\n"))
     run(*SUBNET, "--menu", "rescue", "--menu-password-stdin")
     kept = b"".join(path.read_bytes() for path in (tmp_path / "data").glob("*.db*"))
