@@ -222,7 +222,8 @@ def _cards(machine: Machine, macs: tuple[Mac, ...]) -> dict[str, Any]:
     successor = dict(zip(machine.macs, macs, strict=False))
     changes: dict[str, Any] = {
         "interfaces": tuple(
-            by_mac.get(mac) or Interface(uuid4(), mac, boot=position == 0) for position, mac in enumerate(macs)
+            replace(by_mac.get(mac) or Interface(uuid4(), mac), boot=position == 0)
+            for position, mac in enumerate(macs)
         ),
         "addresses": tuple(
             address

@@ -12,8 +12,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 
+from provisioner.actions.adoption import Nameless
 from provisioner.actions.enrol import happened, stated
-from provisioner.actions.intent import FIELDS, Rules, planned, rules_over
+from provisioner.actions.intent import FIELDS, Fields, Rules, planned, rules_over
 from provisioner.domain.claims import Claims
 from provisioner.domain.errors import Conflict, InvalidValue, Refused
 from provisioner.domain.inventory import Inventory, slot_order
@@ -107,7 +108,10 @@ def parse_yaml(text: str) -> list[Row]:
 def import_machines(
     store: Store, rows: Sequence[Row], *, actor: str, now: int, roles: frozenset[str] | None = None
 ) -> Imported:
-    """Add or change machines by name. Raises ImportRefused with every faulty line; then nothing was written."""
+    """Add or change machines by name; one that told of itself, and that nobody has named, is found by its MAC.
+
+    Raises ImportRefused with every faulty line; then nothing was written.
+    """
     with store.transaction(actor) as tx:
         inventory = tx.inventory()
         rules = rules_over(tx, inventory, roles)
@@ -131,7 +135,9 @@ def _drafts(
     errors: list[tuple[int, str]] = []
     first_lines: dict[str, int] = {}
     drafts: list[tuple[int, Machine | None, Machine]] = []
-    for line, fields in rows:
+    unnamed = Nameless(inventory, rules)
+    for line, stated_there in rows:
+        fields: Fields = stated_there
         name = str(fields.get("name", ""))
         if name in first_lines:
             errors.append((line, f"name {name!r} is on line {first_lines[name]} already; name each machine once"))
@@ -139,7 +145,9 @@ def _drafts(
         first_lines[name] = line
         try:
             before = inventory.find(name) if name else None
-            if before is not None and before.name != name:
+            if before is None and (found := unnamed.listed(fields)):
+                before, fields = found
+            elif before is not None and before.name != name:
                 raise InvalidValue("name", name, "is not a host name", "use a name like node-17")
             drafts.append((line, before, planned(before, fields, now=now, rules=rules)))
         except Refused as refusal:

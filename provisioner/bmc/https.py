@@ -100,7 +100,8 @@ class Door:
                 return BmcError(
                     "refused",
                     f"{where} shows {cause.args[0]}, not the pinned {self.target.certificate or self.certificate}",
-                    "if the BMC was replaced, `bmc add ADDRESS --new-certificate`; else somebody is between",
+                    f"if the BMC was replaced, `provisioner bmc add {self.target.address} --new-certificate`; else "
+                    "somebody is between",
                 )
             if isinstance(cause, ssl.SSLError):
                 return BmcError("garbage", f"{where} does not speak TLS ({cause.reason})", "correct the port")

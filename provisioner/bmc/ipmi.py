@@ -158,6 +158,7 @@ _LOGIN_WORDS: tuple[tuple[str, str, str], ...] = (
     ),
     ("integrity check value", "wrong-password", "correct the credential with `provisioner bmc add`"),
     ("integrity code", "wrong-password", "correct the password, or the BMC's K_g key"),
+    ("no slot available", "session-limit", "wait a minute for old sessions to end, or close them in the BMC"),
     ("privilege", "privilege-too-low", "give this user operator or administrator rights in the BMC"),
     ("invalid role", "privilege-too-low", "give this user operator or administrator rights in the BMC"),
     ("insufficient resources", "session-limit", "wait a minute for old sessions to end, or close them in the BMC"),

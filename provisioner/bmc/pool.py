@@ -58,7 +58,11 @@ _PASSED_ON = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV")
 
 
 class _Overdue(Exception):
-    """The worker gave no answer: too late, or dead."""
+    """The worker gave no answer in time."""
+
+
+class _Ended(Exception):
+    """The worker died before it gave an answer, or was ended with all that it did."""
 
 
 class _Worker:
@@ -69,7 +73,8 @@ class _Worker:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "provisioner.bmc.worker"],
+                # -P: nothing is imported from the directory that somebody happened to be in.
+                [sys.executable, "-P", "-m", "provisioner.bmc.worker"],
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
@@ -86,23 +91,26 @@ class _Worker:
         return not self._dead
 
     def ask(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        """Send one request and wait for its answer. Raises _Overdue."""
+        """Send one request and wait for its answer. Raises _Overdue, _Ended."""
         answer: Future[dict[str, Any]] = Future()
         with self._guard:
             if self._dead:
-                raise _Overdue
+                raise _Ended
             self._asked[request["id"]] = answer
         try:
             self._socket.send(json.dumps(request).encode())
             return answer.result(seconds)
-        except (OSError, TimeoutError):
+        except TimeoutError:
             raise _Overdue from None
+        except OSError:
+            raise _Ended from None
         finally:
             with self._guard:
                 self._asked.pop(request["id"], None)
 
     def _read(self) -> None:
-        with suppress(OSError):
+        # What is no message at all comes from a worker that is not one: it counts as dead.
+        with suppress(OSError, ValueError):
             while message := self._socket.recv(_LONGEST):
                 answer: dict[str, Any] = json.loads(message)
                 with self._guard:
@@ -114,7 +122,7 @@ class _Worker:
             left = list(self._asked.values())
             self._asked.clear()
         for waiting in left:
-            waiting.set_exception(_Overdue())
+            waiting.set_exception(_Ended())
 
     def end(self) -> None:
         """Kill it with whatever it is doing; safe to call twice and from another thread."""
@@ -233,6 +241,13 @@ class WorkerPool:
                 worker.end()
                 raise BmcError(
                     "unreachable", f"BMC {address} did not finish {op} within {seconds:g} s", "try again"
+                ) from None
+            except _Ended:
+                worker.end()
+                raise BmcError(
+                    "unreachable",
+                    f"BMC {address}: the process that asked it for {op} ended",
+                    "see the log; try again",
                 ) from None
         if told := answer.get("error"):
             raise BmcError(told["kind"], told["problem"], told["remedy"])

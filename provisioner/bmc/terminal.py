@@ -24,7 +24,7 @@ def attached(bmc: Bmc, login: Login, port: int | None = None) -> int:
     theirs, ours = os.pipe()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "provisioner.bmc.console", str(theirs)], pass_fds=[theirs]
+            [sys.executable, "-P", "-m", "provisioner.bmc.console", str(theirs)], pass_fds=[theirs]
         )
     finally:
         os.close(theirs)

@@ -119,7 +119,7 @@ class Renderer:
             return self._worker
         self._kill()
         process = subprocess.Popen(
-            [sys.executable, "-m", "provisioner.boot.worker"],
+            [sys.executable, "-P", "-m", "provisioner.boot.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # Nothing of this process's environment (which may hold settings) is within a template's reach.

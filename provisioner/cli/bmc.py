@@ -1,5 +1,6 @@
 """``provisioner bmc``: the doors to the servers' power and identity."""
 
+from collections import Counter
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -62,7 +63,7 @@ def list_bmcs(json: Json = False) -> None:
                 "login": ", ".join(users(bmc)) or "none",
                 "machine": machines.get(bmc.id, ""),
             }
-            for bmc in tx.bmcs.list()
+            for bmc in sorted(tx.bmcs.list(), key=lambda bmc: jobs.natural(bmc.address))
         ]
     if json:
         session.show_json(rows)
@@ -181,9 +182,14 @@ def scan(
     for result in job.result.values():
         if not result["protocols"]:
             session.warn(f"{result['name']} {result['said']}")
-    session.say(f"{len(found)} BMCs among {job.total} addresses")
-    if any(result["listed"] == "listed" for result in found):
-        session.say("`provisioner bmc harvest` reads who their servers are")
+    told = Counter(result["listed"] for result in found)
+    counts = ", ".join(f"{count} {word}" for word, count in sorted(told.items()))
+    session.say(f"{len(found)} BMCs among {job.total} addresses{': ' if counts else ''}{counts}")
+    if told["new"]:
+        session.say(f"`provisioner bmc scan {prefix} --add --user U` lists the new ones with a login")
+    if told["listed"]:
+        hint = "" if user else f", once `provisioner bmc login add {prefix} --user U` has given them a login"
+        session.say(f"`provisioner bmc harvest` reads who their servers are{hint}")
 
 
 @app.command(epilog="Example: `provisioner bmc reconcile vendor.csv`")

@@ -1,5 +1,6 @@
 """``provisioner job``: long work, how far it is, and going on with what was interrupted."""
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -87,9 +88,18 @@ def report(job: Job, json: bool) -> None:
 
 
 def show_results(job: Job, json: bool) -> None:
-    """Each result: successes on stdout, failures on stderr."""
+    """Each result by name: successes on stdout, then failures on stderr, and how many."""
     if json:
         session.show_json({"job": str(job.id), "state": job.state, "result": list(job.result.values())})
         return
-    for result in job.result.values():
+    results = sorted(job.result.values(), key=lambda result: (not result["ok"], natural(str(result["name"]))))
+    for result in results:
         (session.say if result["ok"] else session.warn)(f"{result['name']}: {result['said']}")
+    failed = sum(1 for result in results if not result["ok"])
+    if failed and len(results) > 1:
+        session.warn(f"{job.kind}: {len(results) - failed} of {len(results)} done, {failed} failed")
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """A sort key that puts node-2 before node-10, and 10.9.0.2 before 10.9.0.10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]

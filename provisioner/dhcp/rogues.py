@@ -87,7 +87,17 @@ class RogueWatch:
 def _probe(interface: str, stop: threading.Event) -> set[tuple[str, str]] | None:
     """Address and MAC of each server that answered; None when the probe could not run."""
     # It is in no hurry, and the answers of the service that starts it are.
-    argv = ["nice", "-n", "15", sys.executable, "-m", "provisioner.dhcp.probe", interface, str(_LISTEN_SECONDS)]
+    argv = [
+        "nice",
+        "-n",
+        "15",
+        sys.executable,
+        "-P",
+        "-m",
+        "provisioner.dhcp.probe",
+        interface,
+        str(_LISTEN_SECONDS),
+    ]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         until = time.monotonic() + _PATIENCE_SECONDS
         while process.poll() is None:

@@ -13,7 +13,7 @@ _PATIENCE = 30
 
 def ask(wire: str) -> Probed:
     """Takes five seconds. Never raises: what went wrong is in ``failed``."""
-    argv = [sys.executable, "-m", "provisioner.dhcp.probe", wire, str(_SECONDS)]
+    argv = [sys.executable, "-P", "-m", "provisioner.dhcp.probe", wire, str(_SECONDS)]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=_PATIENCE, check=False)
         told = json.loads(done.stdout)

@@ -35,7 +35,7 @@ def _fault(file: Path, sha256: str) -> str:
 
 def by_tftp(host: str, port: int, folder: Path, names: Sequence[str]) -> list[Fetch]:
     """With another implementation's client, in its own process."""
-    argv = [sys.executable, "-m", "provisioner.doctor.tftp_read", host, str(port), str(_SECONDS), *names]
+    argv = [sys.executable, "-P", "-m", "provisioner.doctor.tftp_read", host, str(port), str(_SECONDS), *names]
     told: dict[str, dict[str, str]] = {}
     said = ""
     try:

@@ -134,7 +134,7 @@ class Appliance:
             raise Refused(f"`provisioner {' '.join(words)} --json` printed no JSON: {printed[:200]!r}") from None
 
     def _argv(self, *words: str) -> list[str]:
-        program = [sys.executable, "-m", "provisioner", "--config", str(self._config), *words]
+        program = [sys.executable, "-P", "-m", "provisioner", "--config", str(self._config), *words]
         return inside(self._network.appliance, program)
 
     def _open_ports(self) -> bool:

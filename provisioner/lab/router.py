@@ -43,7 +43,7 @@ class Router:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        argv = inside(self._namespace, [sys.executable, "-m", "provisioner.lab.router", BRIDGE])
+        argv = inside(self._namespace, [sys.executable, "-P", "-m", "provisioner.lab.router", BRIDGE])
         # Ctrl-C in the terminal is for the lab, which then stops this.
         self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)
 

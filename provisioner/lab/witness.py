@@ -104,7 +104,7 @@ class Witness:
     def start(self) -> None:
         with self._file.open("wb") as out:
             self._process = subprocess.Popen(
-                inside(self._namespace, [sys.executable, "-m", "provisioner.lab.witness"]),
+                inside(self._namespace, [sys.executable, "-P", "-m", "provisioner.lab.witness"]),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 start_new_session=True,

@@ -111,3 +111,12 @@ def test_an_installing_machine_cannot_be_removed(store: SqlStore) -> None:
         tx.machines.put(replace(made, state=State.INSTALLING))
     with pytest.raises(IllegalTransition, match="`provisioner machine release node-01` first"):
         enrol.remove_machine(store, "node-01", actor="cli:test", now=NOW)
+
+
+def test_another_boot_nic_has_the_address_from_then_on(store: SqlStore) -> None:
+    first, second = "52:54:00:12:34:56", "52:54:00:12:34:57"
+    enrol.add_machine(store, {**LISTED, "mac": f"{first};{second}"}, actor="cli:test", now=NOW)
+    changed = enrol.change_machine(store, "node-01", {"mac": f"{second};{first}"}, actor="cli:test", now=NOW)
+    assert (str(changed.boot_mac), str(changed.ip)) == (second, "10.12.1.17")
+    assert str(changed.address_for(changed.macs[0])) == "10.12.1.17"
+    assert changed.address_for(changed.macs[1]) is None

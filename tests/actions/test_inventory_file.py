@@ -7,6 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from provisioner.actions import inventory_file as files
+from provisioner.actions.bmcs import add_bmc
+from provisioner.actions.harvest import merge
+from provisioner.domain.bmc import Identity
+from provisioner.domain.mac import Mac
 from provisioner.storage.store import SqlStore
 from tests.actions.opening import NOW, open_store
 
@@ -149,3 +153,58 @@ def test_whatever_is_exported_reads_back(
         other = open_store(tmp_path_factory.mktemp("two"))
         files.import_machines(other, parse(text), actor="cli:test", now=NOW)
         assert files.export_rows(other) == exported
+
+
+def harvested(store: SqlStore, address: str, *macs: str) -> None:
+    """A machine that its BMC told of."""
+    bmc = add_bmc(store, {"address": address}, actor="test", now=NOW)
+    with store.transaction("bmc") as tx:
+        merge(tx, bmc, Identity(macs=tuple(map(Mac.parse, macs)), serial=f"SN {address}"), NOW)
+
+
+def test_a_spreadsheet_names_the_machines_that_bmcs_told_of(store: SqlStore) -> None:
+    harvested(store, "10.12.200.11", "52:54:00:00:00:01", "52:54:00:00:00:11")
+    harvested(store, "10.12.200.12", "52:54:00:00:00:02")
+    before = {machine.id for machine in store.inventory().machines.values()}
+    done = take(
+        store,
+        "name,mac,rack,unit,bmc\n"
+        "node-01,52:54:00:00:00:01,r1,1,10.12.200.11\n"
+        "node-02,52:54:00:00:00:02,r1,2,\n"
+        "node-03,52:54:00:00:00:03,r1,3,10.12.200.13\n",
+    )
+    assert (done.added, done.changed) == (("node-03",), ("node-01", "node-02"))
+    found = {machine.name: machine for machine in store.inventory().machines.values()}
+    first = found["node-01"]
+    assert {found["node-01"].id, found["node-02"].id} == before
+    # Cards that the list does not know stay, and so does what the BMC told.
+    assert [str(mac) for mac in first.macs] == ["52:54:00:00:00:01", "52:54:00:00:00:11"]
+    assert (first.serial, first.slot.rack, first.slot.unit) == ("SN 10.12.200.11", "r1", 1)
+    assert {nic.source for nic in first.interfaces} == {"bmc"}
+
+
+def test_a_row_that_contradicts_what_a_bmc_told_names_nobody(store: SqlStore) -> None:
+    harvested(store, "10.12.200.11", "52:54:00:00:00:01")
+    harvested(store, "10.12.200.12", "52:54:00:00:00:02")
+    before = store.inventory()
+    with pytest.raises(files.ImportRefused) as refused:
+        take(
+            store,
+            "name,mac,bmc\n"
+            "node-01,52:54:00:00:00:07,10.12.200.11\n"  # a typo
+            "node-02,52:54:00:00:00:01,10.12.200.12\n"  # behind the other one
+            "node-03,52:54:00:00:00:02,10.12.200.99\n",
+        )
+    assert [line for line, _ in refused.value.errors] == [2, 3, 4]
+    told = [said for _, said in refused.value.errors]
+    assert "52:54:00:00:00:07' is not what BMC 10.12.200.11 tells: 52:54:00:00:00:01" in told[0]
+    assert "52:54:00:00:00:01' is not what BMC 10.12.200.12 tells: 52:54:00:00:00:02" in told[1]
+    assert "10.12.200.99' is not the one that told of MAC 52:54:00:00:00:02" in told[2]
+    assert all("bmc reconcile FILE" in said for said in told)
+    assert store.inventory() == before
+
+
+def test_a_machine_that_has_a_name_is_not_renamed_by_its_mac(store: SqlStore) -> None:
+    take(store, "name,mac\nnode-01,52:54:00:00:00:01\n")
+    with pytest.raises(files.ImportRefused, match="already belongs to machine node-01"):
+        take(store, "name,mac\nother,52:54:00:00:00:01\n")

@@ -291,6 +291,35 @@ def test_the_password_is_in_no_argument_list_or_environment(pool, simulated):
     assert LOGIN.password not in repr(LOGIN)
 
 
+@pytest.mark.rule("threat-05")
+def test_nothing_is_imported_from_the_directory_it_was_started_in(simulated, tmp_path, monkeypatch):
+    """Whoever may write into a directory must not run as root because root stood there."""
+    here = tmp_path / "somebodys"
+    here.mkdir()
+    for name in ("http", "json", "pyghmi", "provisioner"):
+        (here / f"{name}.py").write_text("print('hello', flush=True); raise SystemExit(1)")
+    monkeypatch.chdir(here)
+    pool = WorkerPool(size=1, allow_loopback=True, between=0)
+    try:
+        assert pool.power(simulated.bmc, simulated.login, Power.STATUS) is Power.OFF
+    finally:
+        pool.close()
+
+
+def test_a_worker_that_cannot_start_is_told_at_once(simulated, tmp_path, monkeypatch):
+    (tmp_path / "httpx.py").write_text("print('no', flush=True); raise SystemExit(1)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    pool = WorkerPool(size=1, allow_loopback=True, between=0)
+    started = time.monotonic()
+    try:
+        with pytest.raises(BmcError, match="the process that asked it for power ended"):
+            pool.power(simulated.bmc, simulated.login, Power.STATUS)
+    finally:
+        pool.close()
+    # Sooner than the operation's own deadline.
+    assert time.monotonic() - started < 12
+
+
 def test_closing_ends_the_workers_and_what_they_do(simulated):
     pool = WorkerPool(size=2, allow_loopback=True)
     pool.power(simulated.bmc, simulated.login, Power.STATUS)

@@ -114,6 +114,7 @@ def served_at_home() -> Iterator[list[bytes]]:
             asked.append(service.recv(512))
 
 
+@pytest.mark.rule("threat-04")
 def test_the_command_finds_lists_and_harvests(tmp_path: Path) -> None:
     with wire("10.97.0.1/24") as plugged:
         away = plugged.plug("bmc", "52:54:00:97:00:05", "10.97.0.5/24")
@@ -148,6 +149,13 @@ def test_the_command_finds_lists_and_harvests(tmp_path: Path) -> None:
             assert command.run("bmc", "show", "10.97.0.5", "--json")["power"] == "on"
             calls = (tmp_path / "chassis.calls").read_text().splitlines()
             assert [call for call in calls if call.startswith("set power")] == ["set power 1"]
+            backup = tmp_path / "backup.tar"
+            command.plain("db", "backup", str(backup), warns="the keys are not in it")
+            files = [file for file in (tmp_path / "data").rglob("*") if file.is_file()]
+            assert len(files) > 3
+            for file in [*files, backup]:
+                assert b"sesame-of-the-test" not in file.read_bytes(), file
+            assert "sesame-of-the-test" not in "".join(command.printed)
         finally:
             bmc.stop()
 
@@ -157,9 +165,13 @@ class Command:
 
     def __init__(self, plugged: Wire, folder: Path) -> None:
         self._argv = [*plugged.exec(plugged.server), sys.executable, "-m", "provisioner"]
+        self.printed: list[str] = []
         self._env = {**os.environ, "PROVISIONER_DATA_DIR": str(folder / "data")}
 
     def run(self, *words: str, stdin: str = "") -> Any:
+        return json.loads(self.plain(*words, stdin=stdin))
+
+    def plain(self, *words: str, stdin: str = "", warns: str = "") -> str:
         done = subprocess.run(
             [*self._argv, *words],
             input=stdin,
@@ -169,5 +181,6 @@ class Command:
             timeout=60,
             check=False,
         )
-        assert (done.returncode, done.stderr) == (0, "")
-        return json.loads(done.stdout)
+        self.printed += [done.stdout, done.stderr]
+        assert (done.returncode, done.stderr[: len(warns) or None]) == (0, warns)
+        return done.stdout
