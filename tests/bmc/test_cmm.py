@@ -56,6 +56,17 @@ def test_a_wrong_password_and_a_servers_question_are_refused(pool: WorkerPool, t
             pool.power(manager.bmc("cmm", certificate), LOGIN, Power.ON)
 
 
+@pytest.mark.system
+def test_one_that_is_listed_without_its_protocol_is_recognised_before_any_login(
+    pool: WorkerPool, tmp_path: Path
+) -> None:
+    with served(HttpsBmc(microblade(BLADES)), tmp_path) as manager:
+        with pytest.raises(BmcError, match="is a chassis manager") as refused:
+            pool.identify(manager.bmc("auto"), LOGIN)
+        assert "bmc add 127.0.0.1 --protocol cmm" in refused.value.remedy
+        assert manager.asked == [("GET", "/redfish/v1/"), ("GET", "/")]
+
+
 @pytest.mark.parametrize(
     "data",
     [
