@@ -98,6 +98,9 @@ def _until_served(server: Booted) -> None:
     )
 
 
+_LISTENING = "ss -Hlntu | awk '{print $5}'"
+
+
 def _get(server: Booted, url: str) -> str:
     return server.run("python3", "-c", _GET, url).stdout
 
@@ -159,6 +162,19 @@ def test_a_user_without_rights_is_told_so(started: Booted) -> None:
         "provisioner: data_dir '/var/lib/provisioner' cannot be used by this user (Permission denied); "
         "run as its owner or as root: `sudo provisioner …`, or set data_dir in --config\n",
     )
+
+
+def test_a_start_returns_when_every_port_is_served(started: Booted) -> None:
+    """Type=notify: what comes after it in a script need not wait."""
+    started.run("systemctl", "restart", "provisioner.target")
+    listening = started.run("sh", "-c", _LISTENING).stdout
+    assert {
+        port for port in (67, 69, 80, 8080, 8081) if not re.search(rf":{port}$", listening, re.MULTILINE)
+    } == set()
+    states = started.run(
+        "systemctl", "show", "-P", "SubState", *(f"provisioner-{name}" for name in _SERVICES)
+    ).stdout
+    assert states.split() == ["running"] * len(_SERVICES)
 
 
 def test_a_service_that_is_killed_is_back(started: Booted) -> None:
