@@ -155,14 +155,15 @@ def _cluster(machine: Machine, inventory: Inventory) -> tuple[list[dict[str, Any
     )
     members, warnings = [], []
     for member in sorted([machine, *others], key=slot_order):
-        if member.ip is None or member.boot_mac is None:
+        address, mac = member.ip, member.boot_mac
+        if address is None or mac is None:
             warnings.append(f"{member.name} of cluster {cluster} has no address yet and is not among the peers")
             continue
         members.append(
             {
                 "name": member.name,
-                "mac": str(member.boot_mac),
-                "ip": str(member.ip),
+                "mac": str(mac),
+                "ip": str(address),
                 "role": member.slot.role,
                 "serial": member.serial,
                 "labels": dict(member.labels),
