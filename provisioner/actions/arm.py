@@ -58,10 +58,9 @@ def arm(
         ),
         now,
     )
-    inventory = store.inventory()
-    compiled = compiler.compile(armed, inventory)
+    compiled = compiler.compile(armed, store.around(armed))
     with store.transaction(actor) as tx:
-        # Compiling takes a while and reads the whole inventory; what it was made from must still hold.
+        # Compiling takes a while; what it was made from must still hold.
         if tx.machines.get(str(machine.id)).version != machine.version:
             raise Refused(f"machine {machine.name} was edited while it was being armed", "arm it again")
         reconcile.check(tx, machine)

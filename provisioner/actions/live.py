@@ -33,7 +33,7 @@ def ask(store: Store, compiler: Compiler, ref: str, role: str = RESCUE, *, actor
     with store.reading() as tx:
         found = live_asked(tx.machines.get(ref), role)
     if role:
-        compiler.live(role, found, store.inventory())
+        compiler.live(role, found, store.around(found))
     with store.transaction(actor) as tx:
         before = tx.machines.get(str(found.id))
         after = live_asked(before, role)

@@ -167,6 +167,20 @@ class SqlStore:
         with reading(self.engine) as connection:
             return _inventory(connection, _wanted(files))
 
+    def around(self, machine: Machine) -> Inventory:
+        with reading(self.engine) as connection:
+            near = {machine.id}
+            if machine.slot.cluster:
+                m, s = tables.machines, tables.slots
+                members = select(m.c.id).join(s).where(s.c.cluster == machine.slot.cluster)
+                near.update(connection.execute(members).scalars())
+            return Inventory.build(
+                load_machines(connection, near, files="none"),
+                load_subnets(connection),
+                _last_seq(connection),
+                clusters=load_clusters(connection),
+            )
+
     def caught_up(self, known: Inventory, *, files: bool | str = True) -> Inventory:
         """``known`` with what was changed since; ``known`` itself when nothing was."""
         t = tables.changes

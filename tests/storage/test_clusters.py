@@ -11,7 +11,7 @@ from provisioner.domain.errors import Conflict, InUse, NotFound, StaleEdit
 from provisioner.domain.inventory import Inventory
 from provisioner.storage.snapshot_file import read_snapshot, write_snapshot
 from provisioner.storage.store import SqlStore
-from tests.domain.samples import machine
+from tests.domain.samples import machine, subnet
 
 CORE = Cluster(uuid4(), "core", "10.12.1.10:6443")
 
@@ -58,3 +58,22 @@ def test_the_snapshot_follows_clusters_and_keeps_them_on_disk(store: SqlStore, t
     with store.transaction("cli:test") as tx:
         tx.clusters.remove(CORE.id)
     assert store.caught_up(known).clusters == {} == Inventory().clusters
+
+
+def test_what_is_around_a_machine_is_its_cluster_and_every_subnet(store: SqlStore) -> None:
+    clusters = {"node-01": "core", "node-02": "core", "node-03": "", "node-04": "atom"}
+    first, second, alone, other = (
+        machine(name, f"52:54:00:12:00:0{name[-1]}", f"10.12.1.1{name[-1]}", cluster=cluster)
+        for name, cluster in clusters.items()
+    )
+    with store.transaction("cli:test") as tx:
+        tx.clusters.put(CORE)
+        tx.clusters.put(Cluster(uuid4(), "atom"))
+        tx.subnets.put(subnet())
+        for each in (first, second, alone, other):
+            tx.machines.put(each)
+    whole = store.inventory()
+    near = store.around(whole.machines[first.id])
+    assert near.machines == {each.id: whole.machines[each.id] for each in (first, second)}
+    assert (near.subnets, near.clusters, near.seq) == (whole.subnets, whole.clusters, whole.seq)
+    assert set(store.around(whole.machines[alone.id]).machines) == {alone.id}

@@ -83,6 +83,10 @@ class SwitchableStore:
         self._check()
         return self.real.inventory()
 
+    def around(self, machine: Machine) -> Inventory:
+        self._check()
+        return self.real.around(machine)
+
     def _check(self) -> None:
         if self.away:
             raise StoreUnavailable("the database cannot be reached")
