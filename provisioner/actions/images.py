@@ -8,9 +8,10 @@ from uuid import uuid4
 
 from provisioner.domain.errors import InUse, Refused, StoreUnavailable
 from provisioner.domain.events import Event, Kind
+from provisioner.domain.image_library import ImageLibrary, NamedImage
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.lifecycle import SECOND
-from provisioner.domain.ports import ImageLibrary, NamedImage, Store
+from provisioner.domain.ports import Store
 from provisioner.domain.records import Job
 
 KINDS = ("image-fetch", "image-import", "image-verify")

@@ -1,4 +1,4 @@
-"""The store and its fetcher as the use cases see them (``domain.ports.ImageLibrary``)."""
+"""The store and its fetcher as the use cases see them (``domain.image_library.ImageLibrary``)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
