@@ -60,9 +60,13 @@ def arm(
     )
     compiled = compiler.compile(armed, store.around(armed))
     with store.transaction(actor) as tx:
-        # Compiling takes a while; what it was made from must still hold.
-        if tx.machines.get(str(machine.id)).version != machine.version:
-            raise Refused(f"machine {machine.name} was edited while it was being armed", "arm it again")
+        # Compiling takes a while; what it was made from, and what allowed it, must still hold.
+        there = tx.machines.get(str(machine.id))
+        if _basis(there) != _basis(machine):
+            raise Refused(
+                f"machine {there.name} was changed while it was being armed, and is {there.state} now",
+                "look at it, then arm it again if that is still wanted",
+            )
         reconcile.check(tx, machine)
         assert armed.install is not None  # noqa: S101 - lifecycle.armed sets it
         install = replace(
@@ -83,6 +87,13 @@ def arm(
         for warning in compiled.warnings:
             tx.events.add(Event(Kind.MACHINE_CHANGED, f"warning: {warning}", now, stored.id, actor=actor))
         return stored
+
+
+def _basis(machine: Machine) -> tuple[object, ...]:
+    """What arming rests on. States and attempts move without an edit: somebody disarms, a board is quarantined, the
+    install that was armed before begins."""
+    install = machine.install
+    return machine.version, machine.state, install and (install.id, install.attempts)
 
 
 def disarm(store: Store, ref: str, *, actor: str, now: int) -> Machine:

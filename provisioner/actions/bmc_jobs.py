@@ -20,6 +20,7 @@ from provisioner.domain.events import Event, Kind
 from provisioner.domain.lifecycle import SECOND
 from provisioner.domain.machine import Machine
 from provisioner.domain.ports import BmcPort, Store, Transaction
+from provisioner.domain.progress import nothing_runs_yet
 from provisioner.domain.records import Job
 
 KINDS = ("power", "install", "boot-device", "media", "harvest", "condition", "scan")
@@ -176,6 +177,8 @@ class _Running:
             else:
                 machine = tx.machines.get(target)
                 name = machine.name
+                if untimely := _untimely(self._job, machine):
+                    return {target: self._noted(tx, name, machine, untimely)}
                 bmc = tx.bmcs.get(str(machine.bmc_id))
             return _Asked(target, name, bmc, machine, logins.choose(tx, bmc, self._clock()))
         except Refused as refusal:
@@ -256,6 +259,25 @@ class _Running:
                 f"it goes on there; `provisioner job show {job.id}` shows how far it is",
             )
         self._job = tx.jobs.put(job)
+
+
+def _untimely(job: Job, machine: Machine) -> str | Refused:
+    """Why the power of a machine is left alone that was armed to be switched; empty: it waits for it.
+
+    Between the asking and its turn an operator may have disarmed it, or somebody pressed its button: then it is at
+    work, and switching it would end its install in the middle of its disk.
+    """
+    meant = job.args.get("installs", {}).get(str(machine.id))
+    install = machine.install
+    if meant is None:
+        return ""
+    if install is None or not install.open or str(install.id) != meant:
+        return Refused(
+            f"machine {machine.name} is {machine.state} by now, and not for the install that its power was to be "
+            "switched for; its power is left alone",
+            f"`provisioner machine install {machine.name}` if that is still wanted",
+        )
+    return "" if nothing_runs_yet(machine) else "is at its install already; its power is left alone"
 
 
 def _repeatable(job: Job) -> bool:

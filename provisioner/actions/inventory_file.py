@@ -15,7 +15,7 @@ from ruamel.yaml.error import YAMLError
 from provisioner.actions.adoption import Nameless
 from provisioner.actions.enrol import happened, stated
 from provisioner.actions.intent import FIELDS, Fields, Rules, planned, rules_over
-from provisioner.domain.claims import Claims
+from provisioner.domain.claims import Claims, bmc_taken, shared_bmcs
 from provisioner.domain.errors import Conflict, InvalidValue, Refused
 from provisioner.domain.inventory import Inventory, slot_order
 from provisioner.domain.machine import Machine
@@ -168,9 +168,21 @@ def _drafts(
             errors.append((line, mine if there else str(conflict)))
         except Refused as refusal:
             errors.append((line, str(refusal)))
+    errors += _shared_bmcs(drafts, rows, inventory)
     if errors:
         raise ImportRefused(sorted(errors))
     return [(before, after) for _, before, after in drafts]
+
+
+def _shared_bmcs(
+    drafts: Sequence[tuple[int, Machine | None, Machine]], rows: Sequence[Row], inventory: Inventory
+) -> list[tuple[int, str]]:
+    """Lines that name a BMC which another machine has."""
+    lines = {after.id: line for line, _, after in drafts}
+    stated_at = {line: str(fields.get("bmc", "")) for line, fields in rows}
+    held = {m.bmc_id: m.name for m in inventory.machines.values() if m.bmc_id and m.id not in lines}
+    shared = shared_bmcs([(before, after) for _, before, after in drafts], held)
+    return [(line := lines[machine.id], str(bmc_taken(stated_at[line], holder))) for machine, holder in shared]
 
 
 def export_rows(store: Store) -> list[dict[str, Any]]:

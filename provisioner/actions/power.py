@@ -64,22 +64,23 @@ def enqueue_install(
 ) -> Job:
     """Arm each machine, then power-cycle it to the network. Nothing is powered unless all could be armed."""
     with store.transaction(actor) as tx:
-        machines = [with_bmc(tx, ref) for ref in refs]
-    for machine in machines:
+        machines = {machine.id: machine for machine in (with_bmc(tx, ref) for ref in refs)}
+    armed = [
         arming.arm(
             store,
             compiler,
             token_key,
-            str(machine.id),
+            str(machine_id),
             actor=actor,
             now=now,
             hours=hours,
             wipe=wipe,
             retries=_RETRIES,
         )
+        for machine_id in machines
+    ]
     with store.transaction(actor) as tx:
-        ids = [str(machine.id) for machine in machines]
-        return queued(tx, "install", {"machines": ids}, len(ids), now)
+        return _queued_install(tx, armed, now)
 
 
 def enqueue_netboot(store: Store, refs: Sequence[str], *, actor: str, now: int) -> Job:
@@ -91,7 +92,13 @@ def enqueue_netboot(store: Store, refs: Sequence[str], *, actor: str, now: int) 
 
 def enqueue_power_cycle(tx: Transaction, machine: Machine, now: int) -> Job:
     """Within a transaction: once more to the network, for a machine that hangs in its boot."""
-    return queued(tx, "install", {"machines": [str(machine.id)]}, 1, now)
+    return _queued_install(tx, [machine], now)
+
+
+def _queued_install(tx: Transaction, armed: Sequence[Machine], now: int) -> Job:
+    """Until its turn comes a machine may be disarmed, or begin by itself: the job says which install it is for."""
+    installs = {str(machine.id): str(machine.install.id) for machine in armed if machine.install is not None}
+    return queued(tx, "install", {"machines": [*installs], "installs": installs}, len(installs), now)
 
 
 def enqueue_boot_device(tx: Transaction, machine: Machine, device: BootDevice, now: int) -> Job | None:

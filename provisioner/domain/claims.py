@@ -1,7 +1,8 @@
 """Who has each value that only one may have: a MAC, an address, a name, the seat in a slot."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from uuid import UUID
 
 from provisioner.domain.errors import Conflict, InvalidValue
 from provisioner.domain.inventory import Inventory
@@ -66,6 +67,34 @@ def claimed(item: Machine | Place) -> Iterator[Claim]:
         yield "slot", item.slot.id
         yield from (("mac", mac) for mac in item.macs)
     yield from (("ip", address.ip) for address in item.addresses)
+
+
+def shared_bmcs(
+    changes: Sequence[tuple[Machine | None, Machine]], held: Mapping[UUID, str]
+) -> Iterator[tuple[Machine, str]]:
+    """Who would get a BMC that another machine has, and that one's name: its power would be switched for both.
+
+    ``changes``: machines before and after. ``held``: whose the BMCs are that nobody gives up. What a machine had
+    before stays with it, so that an inventory from before this rule can be put right one by one.
+    """
+    holders = dict(held)
+    fresh: list[tuple[Machine, UUID]] = []
+    for before, after in changes:
+        if after.bmc_id is None:
+            continue
+        if before is not None and before.bmc_id == after.bmc_id:
+            holders.setdefault(after.bmc_id, after.name)
+        else:
+            fresh.append((after, after.bmc_id))
+    for machine, bmc_id in fresh:
+        if (holder := holders.setdefault(bmc_id, machine.name)) != machine.name:
+            yield machine, holder
+
+
+def bmc_taken(address: str, holder: str) -> Conflict:
+    """The refusal of a second machine behind one BMC."""
+    remedy = f"name another one here, or first take it away there: `provisioner machine set {holder} --bmc ''`"
+    return Conflict("bmc", address, f"machine {holder}", remedy)
 
 
 def values(items: Iterable[Machine | Place], field: str) -> list[object]:

@@ -30,6 +30,12 @@ QUIET: Mapping[Phase, int] = {
 _NOTHING_RUNS_YET = (Phase.FIRMWARE, Phase.LOADER, Phase.KERNEL)
 
 
+def nothing_runs_yet(machine: Machine) -> bool:
+    """Of its open install: has no live system begun that a switched power would end?"""
+    install = machine.install
+    return install is not None and (install.phase is None or install.phase in _NOTHING_RUNS_YET)
+
+
 def hangs_in_boot(machine: Machine, now: int) -> bool:
     """Is it stuck before anything of its install could run, for twice as long as it takes to be called stuck?
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
 
+from provisioner.domain.claims import bmc_taken, shared_bmcs
 from provisioner.domain.machine import Install, Machine
 from provisioner.domain.option_set import show_options
 from provisioner.storage import tables
@@ -47,6 +48,7 @@ def write_machines(
     gone = frozenset(slot.id for slot in left if slot.implicit)
     refuse_taken(session.connection, items, gone)
     _refuse_unknown_bmcs(session.connection, items)
+    _refuse_shared_bmcs(session.connection, [(stored.get(item.id), item) for item in items])
     items = [_counted(stored.get(item.id), item, there.get(item.slot.id)) for item in items]
 
     for item in items:
@@ -99,6 +101,23 @@ def _refuse_unknown_bmcs(connection: Connection, items: Sequence[Machine]) -> No
         found(None, "bmc", unknown)
 
 
+def _refuse_shared_bmcs(connection: Connection, changes: Sequence[tuple[Machine | None, Machine]]) -> None:
+    """Raises Conflict for a BMC that another machine has."""
+    m, s, b = tables.machines, tables.slots, tables.bmcs
+    ours = {after.id for _, after in changes}
+    wanted = {after.bmc_id for before, after in changes if before is None or before.bmc_id != after.bmc_id} - {None}
+    named: dict[UUID, str] = {}
+    held: dict[UUID, str] = {}
+    for some in chunks(list(wanted)):
+        asked = select(b.c.id, b.c.address).where(b.c.id.in_(some))
+        named.update({row.id: row.address for row in connection.execute(asked)})
+        there = select(m.c.bmc_id, m.c.id, s.c.name).join(s).where(m.c.bmc_id.in_(some))
+        held.update({row.bmc_id: row.name for row in connection.execute(there) if row.id not in ours})
+    for machine, holder in shared_bmcs(changes, held):
+        assert machine.bmc_id is not None  # noqa: S101 - it is shared
+        raise bmc_taken(named[machine.bmc_id], holder)
+
+
 def _counted(stored: Machine | None, item: Machine, slot_version: int | None) -> Machine:
     """With the versions after this edit: counted up when intent differs from what is stored."""
     if stored is not None and stored.slot.id == item.slot.id:
@@ -110,9 +129,14 @@ def _counted(stored: Machine | None, item: Machine, slot_version: int | None) ->
     if stored is None:
         # A slot's machine is not confused with the one before it.
         return replace(item, slot=slot, version=1)
-    before = (stored.interfaces, dict(stored.labels), stored.bmc_id)
-    same = same_slot and before == (item.interfaces, dict(item.labels), item.bmc_id)
+    same = same_slot and _hardware_stated(stored) == _hardware_stated(item)
     return replace(item, slot=slot, version=stored.version + (not same))
+
+
+def _hardware_stated(machine: Machine) -> tuple[object, ...]:
+    """What an operator may state of a board."""
+    board = (machine.vendor, machine.model, machine.serial)
+    return (*board, machine.interfaces, dict(machine.labels), machine.bmc_id)
 
 
 def _cards_move(stored: Machine | None, item: Machine) -> bool:

@@ -197,13 +197,13 @@ def test_intent_counts_the_version_up_and_facts_do_not(store: SqlStore) -> None:
         tx.bmcs.put(bmc)
         put = tx.machines.put(machine())
         assert put.version == 1
-        facts = replace(
-            put, state=State.ACTIVE, state_reason="x", vendor="V", serial="S", firmware="bios", install=install()
-        )
+        facts = replace(put, state=State.ACTIVE, state_reason="x", uuid=uuid4(), firmware="bios", install=install())
         assert tx.machines.put(facts).version == 1
         edits: tuple[dict[str, Any], ...] = (
             {"labels": {"a": "b"}},
             {"bmc_id": bmc.id},
+            {"vendor": "V"},
+            {"serial": "S"},
             {"slot": replace(put.slot, params={"size": 3})},
             {"interfaces": (*put.interfaces, Interface(uuid4(), Mac.parse("52:54:00:00:00:09")))},
             {"addresses": (Address(uuid4(), ip_address("10.12.1.99")),)},
