@@ -11,6 +11,7 @@ from provisioner.dhcp import reply as replies
 from provisioner.dhcp.leases import Effect, LeaseBook, Sight
 from provisioner.dhcp.netboot import boot_file
 from provisioner.dhcp.options import MessageType
+from provisioner.dhcp.packet import NOWHERE
 from provisioner.dhcp.question import Client, Question
 from provisioner.dhcp.reply import Reply
 from provisioner.domain.boot import Action, BootPlan
@@ -203,7 +204,9 @@ def requested(question: Question, wanted: IPv4Address, unicast: bool) -> str:
         return f"took {wanted}"
     if question.requested is not None:
         return f"came back with {wanted} (INIT-REBOOT)"
-    return f"renewed {wanted}" if unicast else f"renewed {wanted} by broadcast (REBINDING)"
+    # A relay writes to our address what its client broadcast.
+    directly = unicast and question.packet.giaddr == NOWHERE
+    return f"renewed {wanted}" if directly else f"renewed {wanted} by broadcast (REBINDING)"
 
 
 _LISTING = {UnknownPolicy.ENROL: "enrol", UnknownPolicy.APPROVE: "approve"}

@@ -101,6 +101,10 @@ def _request(case: Case, inventory: Inventory, now: int, unicast: bool) -> Decis
     if not coming_back and _available(case, inventory, wanted, now):
         # The lease file was lost, or the offer forgotten in a restart: nobody else has it, so it is given again.
         return _bind(case, wanted, f"{done}, unknown here but free", now)
+    to_everyone = question.server_id is None and not (unicast and question.packet.giaddr == NOWHERE)
+    if to_everyone and held is None and not _pooled(case, wanted) and not _taken(case, inventory, wanted):
+        # REBINDING asks all servers. An address that was never ours to give is its giver's to refuse.
+        return silent(case, f"{done}, which is in no pool here; another server may know it", Cause.NO_LEASE)
     return refused(case, f"{done}; refused, it is {_why_not(case, inventory, wanted)}")
 
 
@@ -160,10 +164,12 @@ def _inform(case: Case) -> Decision:
 def _available(case: Case, inventory: Inventory, address: IPv4Address, now: int) -> bool:
     """In the pool, and nobody's."""
     return (
-        any(address in pool for pool in case.subnet.pools)
-        and case.context.leases.free(address, now)
-        and not _taken(case, inventory, address)
+        _pooled(case, address) and case.context.leases.free(address, now) and not _taken(case, inventory, address)
     )
+
+
+def _pooled(case: Case, address: IPv4Address) -> bool:
+    return any(address in pool for pool in case.subnet.pools)
 
 
 def _taken(case: Case, inventory: Inventory, address: IPv4Address) -> bool:

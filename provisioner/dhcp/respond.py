@@ -53,8 +53,7 @@ def handle(  # noqa: PLR0911 - a table
         question = read(packet, mac)
     except MalformedPacket as bad:
         return Decision(None, f"ignored: {bad}", Kind.DHCP_IGNORED, machine_id, mac, cause=Cause.MALFORMED)
-    # The client's network: as its relay says, else the one that the packet came in by.
-    subnet = inventory.subnet_of(question.link or context.address)
+    subnet = _network(question, inventory, context, unicast)
     if subnet is None:
         return _no_subnet(question, machine, context, now)
     case = _case(question, machine, subnet, context, now)
@@ -71,6 +70,16 @@ def handle(  # noqa: PLR0911 - a table
         why = f"{question.type.name} is for another DHCP server, {question.server_id}"
         return silent(case, why, Cause.OTHER_SERVER)
     return _by_type(case, now, unicast)
+
+
+def _network(question: Question, inventory: Inventory, context: Context, unicast: bool) -> Subnet | None:
+    """The client's network: as its relay says; the one of its address, where it writes to us past its relay, as it
+    does to renew, to inform itself and to release (RFC 2131 §4.4.5, §4.4.6); else the one that it was heard on."""
+    if question.link is None and unicast and question.ciaddr != NOWHERE:
+        routed = inventory.subnet_of(question.ciaddr)
+        if routed is not None:
+            return routed
+    return inventory.subnet_of(question.link or context.address)
 
 
 def _case(question: Question, machine: Machine | None, subnet: Subnet, context: Context, now: int) -> Case:

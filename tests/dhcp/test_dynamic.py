@@ -189,6 +189,25 @@ def test_only_ones_own_lease_is_extended(unicast: bool) -> None:
     assert reply.options[53] == NAK
 
 
+@pytest.mark.rule("dhcp-06")
+@pytest.mark.rule("fault-13")
+def test_another_servers_client_that_rebinds_is_not_refused() -> None:
+    server, theirs = Server(), IPv4Address("10.98.0.99")
+    decision, reply = server(stranger(1), REQUEST, ciaddr=theirs)
+    assert reply is None
+    assert "which is in no pool here; another server may know it" in decision.reason
+    _, reply = server(stranger(1), REQUEST, ciaddr=theirs, giaddr=IPv4Address("10.98.0.250"), unicast=True)
+    assert reply is None
+    # To us alone it turns only if it takes us for the giver; and an address that is kept here is ours to refuse.
+    for mistaken in (
+        server(stranger(1), REQUEST, ciaddr=theirs, unicast=True),
+        server(stranger(1), REQUEST, ciaddr=SERVER),
+        server(stranger(1), REQUEST, {50: theirs.packed, 54: SERVER.packed}),
+    ):
+        assert mistaken[1] is not None
+        assert mistaken[1].options[53] == NAK
+
+
 @pytest.mark.rule("dhcp-07")
 def test_a_lost_lease_is_made_anew_when_its_client_renews() -> None:
     server = Server()

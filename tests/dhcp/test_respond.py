@@ -123,6 +123,34 @@ def test_renewing_and_rebinding_extend_the_reserved_address(unicast: bool, says:
 
 
 @pytest.mark.rule("dhcp-06")
+@pytest.mark.rule("dhcp-41")
+def test_a_client_behind_a_router_renews_without_its_relay() -> None:
+    far = Asker(mac=FAR_MAC)
+    decision, ack = ask(far, REQUEST, ciaddr=FAR_IP, unicast=True)
+    assert ack is not None
+    assert (ack.options[53], ack.yiaddr, ack.options[3]) == (ACK, FAR_IP, RELAY.packed), decision.reason
+    assert decision.reply is not None
+    assert (decision.reply.via, decision.reply.address) == (Via.ADDRESS, FAR_IP)
+    assert decision.reason.startswith("renewed 10.99.0.5;")
+    # By broadcast it is here, whatever its address says: moved, or plugged in wrong.
+    _, reply = ask(far, REQUEST, ciaddr=FAR_IP)
+    assert reply is not None
+    assert reply.options[53] == NAK
+    decision, ack = ask(far, REQUEST, ciaddr=FAR_IP, giaddr=RELAY, unicast=True)
+    assert ack is not None
+    assert ack.options[53] == ACK
+    assert "renewed 10.99.0.5 by broadcast (REBINDING)" in decision.reason
+
+
+@pytest.mark.rule("dhcp-10")
+@pytest.mark.rule("dhcp-41")
+def test_inform_from_behind_a_router_is_told_its_own_network() -> None:
+    _, ack = ask(Asker(mac=FAR_MAC), INFORM, ciaddr=FAR_IP, unicast=True)
+    assert ack is not None
+    assert (ack.options[53], ack.options[3]) == (ACK, RELAY.packed)
+
+
+@pytest.mark.rule("dhcp-06")
 def test_an_address_that_is_somebody_elses_now_is_not_extended() -> None:
     _, reply = ask(SYSTEM, REQUEST, ciaddr=IPv4Address("10.98.0.18"))
     assert reply is not None
