@@ -34,6 +34,7 @@ from provisioner.dhcp.leases import (
 )
 from provisioner.dhcp.reply import SERVER_PORT
 from provisioner.dhcp.respond import handle
+from provisioner.dhcp.serving import Serving
 from provisioner.dhcp.wire import Datagram, Wire
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.mac import Mac
@@ -49,6 +50,8 @@ _PROBED_FOR = 3 * SECOND
 """How long after an offer an answer to our ARP probe counts against it."""
 _CLOCK_STEP = 5 * SECOND
 """A wall clock that moves more than this beside the monotonic one was set."""
+_TEND_SECONDS = 1.0
+"""Between two looks at the interfaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ class DhcpServer:
         self._held_back = HeldBack()
         self._book = LeaseBook(lease_file.load() if lease_file is not None else (), pace.newcomers)
         self._probed: dict[IPv4Address, tuple[Mac, int]] = {}
+        self._servings: list[Serving] = []
         self._selector = selectors.DefaultSelector()
         self._stopping = threading.Event()
         self._wake, self._waker = socket.socketpair()
@@ -140,7 +144,8 @@ class DhcpServer:
                     role_options=role_options,
                     leases=self._book,
                 )
-                self._register(_Serving(Wire(context, port), Bucket(*pace.unlisted)))
+                self._servings.append(Serving(Wire(context, port), Bucket(*pace.unlisted), port))
+                self._register(self._servings[-1])
             undo.pop_all()
         if lease_file is not None:
             self._writer = LeaseWriter(lease_file, self._wake_up)
@@ -148,9 +153,13 @@ class DhcpServer:
     def run(self) -> None:
         """Answer until ``stop``; then close the sockets."""
         try:
+            due = time.monotonic() + _TEND_SECONDS
             while not self._stopping.is_set():
-                for key, _ in self._selector.select():
+                for key, _ in self._selector.select(_TEND_SECONDS):
                     self._ready(key.fileobj, key.data)
+                if time.monotonic() >= due:
+                    self._tend()
+                    due = time.monotonic() + _TEND_SECONDS
         finally:
             self._close()
 
@@ -168,18 +177,26 @@ class DhcpServer:
         """Why no address of a pool is given out; empty: they are. Any thread may ask."""
         return self._writer.fault if self._writer is not None else "leases.db could not be opened"
 
-    def _register(self, serving: "_Serving") -> None:
-        wire = serving.wire
-        for sock in (wire.udp, wire.boot, wire.arp):
-            if sock is not None:
-                self._selector.register(sock, selectors.EVENT_READ, serving)
+    def _register(self, serving: Serving) -> None:
+        for sock in serving.wire.receiving:
+            self._selector.register(sock, selectors.EVENT_READ, serving)
+
+    def _unregister(self, serving: Serving) -> None:
+        for sock in serving.wire.receiving:
+            self._selector.unregister(sock)
+
+    def _tend(self) -> None:
+        for serving in self._servings:
+            if told := serving.tend(self._unregister, self._register):
+                log.warning("dhcp: " + told)
+                self._observer.observe(Event(Kind.SERVICE, told, self._clock(), actor="dhcp"))
 
     def _wake_up(self) -> None:
         # Full: it will wake up anyway. Closed: run() has ended already.
         with suppress(OSError):
             self._waker.send(b"\0")
 
-    def _ready(self, sock: object, serving: "_Serving | None") -> None:
+    def _ready(self, sock: object, serving: Serving | None) -> None:
         if serving is None:
             with suppress(BlockingIOError):
                 self._wake.recv(4096)
@@ -189,7 +206,7 @@ class DhcpServer:
         elif isinstance(sock, socket.socket):
             self._drain(serving, sock)
 
-    def _drain(self, serving: "_Serving", sock: socket.socket) -> None:
+    def _drain(self, serving: Serving, sock: socket.socket) -> None:
         """Read a burst, then answer it: the listed first, of the others as many as their pace allows."""
         now = self._moment()
         wire = serving.wire
@@ -357,20 +374,11 @@ class DhcpServer:
     def _close(self) -> None:
         if self._writer is not None:
             self._writer.close()
-        for key in list(self._selector.get_map().values()) if self._selector.get_map() else []:
-            if isinstance(key.data, _Serving):
-                key.data.wire.close()
+        for serving in self._servings:
+            serving.wire.close()
         self._selector.close()
         self._wake.close()
         self._waker.close()
-
-
-@dataclass(slots=True)
-class _Serving:
-    """A wire, and how many more unlisted packets on it are looked at."""
-
-    wire: Wire
-    unlisted: Bucket
 
 
 def _event(decision: Decision, context: Context, now: int) -> Event:

@@ -59,6 +59,11 @@ class Wire:
                 raise self._rights(port) from None
             undo.pop_all()
 
+    @property
+    def receiving(self) -> list[socket.socket]:
+        """The sockets that something may come in by."""
+        return [sock for sock in (self.udp, self.boot, self.arp) if sock is not None]
+
     def receive(self, sock: socket.socket) -> Datagram:
         """One datagram of ``udp`` or ``boot``. Raises BlockingIOError when there is none, else OSError."""
         data, control, _, source = sock.recvmsg(_LARGEST, _ROOM)
