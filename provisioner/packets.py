@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 import threading
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from provisioner.dhcp.counting import PACKETS_METRICS, exposition
 from provisioner.dhcp.lease_file import LeaseFile
 from provisioner.dhcp.respond import Mode
 from provisioner.dhcp.rogues import RogueWatch
-from provisioner.dhcp.server import DhcpServer, Pace, Served
+from provisioner.dhcp.server import DhcpServer
+from provisioner.dhcp.serving import Pace, Served
 from provisioner.domain.errors import Refused
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.ports import Observer
@@ -30,6 +32,8 @@ from provisioner.writer import writer_process
 
 log = structlog.get_logger()
 _NICE = -5
+_LOOK_AGAIN_SECONDS = 5.0
+"""Until a lease file that could not be opened is tried again: who frees the disk does not think of a restart."""
 _FILES_OF_PACKETS = "boot.grub"
 """Of an install's compiled files TFTP serves this one."""
 _LEASES_AT_ONCE = 1000
@@ -64,6 +68,7 @@ def packets(settings: Settings, stop: threading.Event) -> None:
         role_options.refresh()
         # Before DHCP, which starts a writing thread: a refusal here must end the process.
         tftp = TftpServer(settings.loaders, listen, feed, observer, virtual=virtual, limits=limits, now=clock)
+        leased = _Leased(settings, observer)
         dhcp = DhcpServer(
             wires,
             feed,
@@ -71,7 +76,7 @@ def packets(settings: Settings, stop: threading.Event) -> None:
             clock,
             loaders=loaders,
             role_options=role_options.of,
-            lease_file=_lease_file(settings, observer),
+            lease_file=leased.file,
             pace=Pace(
                 newcomers=(settings.dhcp.newcomers_per_second, settings.dhcp.newcomers_per_second * 10),
                 unlisted=(settings.dhcp.unlisted_per_second, settings.dhcp.unlisted_per_second * 10),
@@ -97,6 +102,7 @@ def packets(settings: Settings, stop: threading.Event) -> None:
             if not all(thread.is_alive() for thread in threads) or writer.ended():
                 break
             role_options.refresh()
+            leased.open_for(dhcp)
             leases = dhcp.lease_counts()
             if (known := sum(leases.values())) > kept + _LEASES_AT_ONCE:
                 gc.freeze()
@@ -138,12 +144,29 @@ def _publish(file: Path, text: str) -> None:
             here.truncate(here.write(fits[: fits.rfind(b"\n") + 1]))
 
 
-def _lease_file(settings: Settings, observer: Observer) -> LeaseFile | None:
-    """None when it cannot be used: machines with reservations are served all the same."""
-    try:
-        return LeaseFile.open(settings.data_dir / "leases.db")
-    except Refused as refused:
-        log.exception("no addresses of pools are given out", reason=str(refused))
-        why = f"no addresses of pools are given out: {refused}"
-        observer.observe(Event(Kind.SERVICE, why, clock(), actor="dhcp"))
-        return None
+class _Leased:
+    """The lease file. While it cannot be used machines with reservations are served all the same."""
+
+    def __init__(self, settings: Settings, observer: Observer) -> None:
+        self._path = settings.data_dir / "leases.db"
+        self._observer = observer
+        self._again = time.monotonic() + _LOOK_AGAIN_SECONDS
+        self.file: LeaseFile | None = None
+        try:
+            self.file = LeaseFile.open(self._path)
+        except Refused as refused:
+            log.exception("no addresses of pools are given out", reason=str(refused))
+            self._tell(f"no addresses of pools are given out: {refused}")
+
+    def open_for(self, dhcp: DhcpServer) -> None:
+        """If it is not open, try again, now and then."""
+        if self.file is not None or time.monotonic() < self._again:
+            return
+        self._again = time.monotonic() + _LOOK_AGAIN_SECONDS
+        with suppress(Refused):
+            self.file = LeaseFile.open(self._path)
+            dhcp.use(self.file)
+            self._tell("addresses of pools are given out again")
+
+    def _tell(self, what: str) -> None:
+        self._observer.observe(Event(Kind.SERVICE, what, clock(), actor="dhcp"))

@@ -85,7 +85,11 @@ def _asker(front: Front, query: Mapping[str, str], source: IPAddress, now: int) 
         raise InvalidValue("mac", "", "is missing from the query", "ask for /boot.ipxe?mac=52:54:00:12:34:56")
     mac = Mac.parse(query["mac"])
     machine = front.by_mac(mac)
-    if machine is not None and machine.install is not None and (overdue(machine, now) or spent(machine)):
+    if (
+        machine is not None
+        and machine.install is not None
+        and (overdue(machine, now) or _sent_away(front, machine, source))
+    ):
         # plan_boot sees the lapse as well: an answer does not hang on its being written.
         with suppress(StoreUnavailable, IllegalTransition):
             machine, _ = front.keep(Happening(What.LAPSE, machine.id, machine.install.id, now))
@@ -224,6 +228,11 @@ def _filled(front: Front, machine: Machine, part: str, server: str) -> bytes:
         join_token=join_token(front.token_key, install.id),
         cluster_keys=front.cluster_keys,
     )
+
+
+def _sent_away(front: Front, machine: Machine, source: IPAddress) -> bool:
+    """Is this the boot after the last attempt? Only the machine itself can say so: its last install may be running."""
+    return spent(machine) and bool(at_its_place(machine, source, front.neighbour(source)))
 
 
 def _booted_again(front: Front, machine: Machine, source: IPAddress) -> bool:

@@ -8,14 +8,19 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Address
 from itertools import chain
 from pathlib import Path
 from typing import Self
 
-from provisioner.dhcp.leases import Lease, LeaseState
+import structlog
+
+from provisioner.dhcp.leases import SECOND, Lease, LeaseState
 from provisioner.domain.errors import Refused
 from provisioner.domain.mac import Mac
+
+log = structlog.get_logger(__name__)
 
 _BUSY_SECONDS = 2.0
 """How long a commit waits for a file that somebody else has locked. Clients ask again within about four."""
@@ -25,6 +30,8 @@ _APART, _APART_AT_MOST = 0.0005, 0.010
 """Seconds from one commit's start to the next one's, for each lease of the first; and at most. Each commit costs
 the packet loop Python's lock a few times; on a quick disk every other lease would have one of its own. Up to 2,000
 leases a second nothing waits longer for this, beyond that they come in groups."""
+_SET_BACK = 60 * SECOND
+"""A clock that is less behind was corrected, or the host of a shared disk has another one."""
 _TRY_AGAIN = 2.0
 """Seconds after a commit that failed until the file is tried without anybody asking for an address."""
 _SCHEMA = """
@@ -49,30 +56,52 @@ class NotWritten(Exception):
 class LeaseFile:
     """One open lease file. Used by one thread at a time."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, written: int = 0) -> None:
+        """``written``: when somebody last wrote to it, UTC microseconds."""
         self._connection = connection
+        self._written = written
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open or make the file. Raises Refused, naming it, when it is no lease file or cannot be written."""
+        """Open or make the file. Raises Refused, naming it, when it is no lease file, damaged, or cannot be
+        written."""
+        written = max(_changed(path), _changed(path.with_name(path.name + "-wal")))
         try:
             connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute(_SCHEMA)
+                # A page that a disk has lost shows when it is read; some 20 ms for 60,000 leases.
+                if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                    raise sqlite3.DatabaseError(found.splitlines()[-1])
             except sqlite3.Error:
                 connection.close()
                 raise
         except sqlite3.Error as error:
             raise Refused(
                 f"lease file {path} cannot be used: {error}",
-                "free space or mend its rights; if it is damaged, move it away: who renews is recorded anew",
+                "free space or mend its rights; if it is damaged, move it away with what begins with its name: who "
+                "renews is recorded anew",
             ) from error
-        return cls(connection)
+        return cls(connection, written)
 
-    def load(self) -> list[Lease]:
-        """All leases. Rows that nobody could have written are left out."""
+    def load(self, now: int | None = None) -> list[Lease]:
+        """All leases. Rows that nobody could have written are left out.
+
+        ``now``: what the clock says. One that is behind the last write is wrong, as it is after a start with an
+        empty battery: by it the leases would last for years. They are given what they had left then.
+        """
+        behind = self._written - now if now is not None and self._written - now > _SET_BACK else 0
+        leases = [lease._replace(until=lease.until - behind) for lease in self._rows()]
+        if behind and leases:
+            log.warning("dhcp: the clock is behind the lease file", seconds=behind // SECOND)
+            # What is written from here on makes the file look as old as the clock says.
+            with suppress(NotWritten):
+                self.write(leases)
+        return leases
+
+    def _rows(self) -> list[Lease]:
         rows = self._connection.execute("SELECT address, mac, state, until FROM leases").fetchall()
         known = frozenset(LeaseState)
         return [
@@ -107,6 +136,14 @@ class LeaseFile:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _changed(path: Path) -> int:
+    """UTC microseconds; 0 for a file that is not there."""
+    try:
+        return path.stat().st_mtime_ns // 1000
+    except OSError:
+        return 0
 
 
 class LeaseWriter:

@@ -34,7 +34,7 @@ from provisioner.dhcp.leases import (
 )
 from provisioner.dhcp.reply import SERVER_PORT
 from provisioner.dhcp.respond import handle
-from provisioner.dhcp.serving import Serving
+from provisioner.dhcp.serving import Pace, Served, Serving
 from provisioner.dhcp.wire import Datagram, Wire
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.mac import Mac
@@ -52,25 +52,6 @@ _CLOCK_STEP = 5 * SECOND
 """A wall clock that moves more than this beside the monotonic one was set."""
 _TEND_SECONDS = 1.0
 """Between two looks at the interfaces."""
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """An interface to serve, and our address on it."""
-
-    name: str
-    address: IPv4Address
-    mode: Mode = Mode.AUTHORITATIVE
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How much unlisted clients may ask of us, so that a storm of them starves nobody who is listed."""
-
-    newcomers: tuple[float, float] = (50, 500)
-    """Clients without a lease that start on one interface: a second, and at once."""
-    unlisted: tuple[float, float] = (1000, 5000)
-    """Packets of unlisted clients that are looked at: a second, and at once. The others are counted only."""
 
 
 @dataclass(slots=True)
@@ -116,7 +97,7 @@ class DhcpServer:
         self._clock, self._steady = clock, steady
         self._offset = clock() - steady()
         self._held_back = HeldBack()
-        self._book = LeaseBook(lease_file.load() if lease_file is not None else (), pace.newcomers)
+        self._book = LeaseBook(newcomers=pace.newcomers)
         self._probed: dict[IPv4Address, tuple[Mac, int]] = {}
         self._servings: list[Serving] = []
         self._selector = selectors.DefaultSelector()
@@ -126,6 +107,8 @@ class DhcpServer:
         self._waker.setblocking(False)
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._writer: LeaseWriter | None = None
+        self._lease_file = lease_file
+        """Opened, and not in use yet."""
         self._to_write: list[tuple[list[Lease], _Answer]] = []
         """Of the burst in hand: they go to the lease writer together."""
         ours = frozenset((*others, *(served.address for served in interfaces)))
@@ -147,8 +130,7 @@ class DhcpServer:
                 self._servings.append(Serving(Wire(context, port), Bucket(*pace.unlisted), port))
                 self._register(self._servings[-1])
             undo.pop_all()
-        if lease_file is not None:
-            self._writer = LeaseWriter(lease_file, self._wake_up)
+        self._take_lease_file()
 
     def run(self) -> None:
         """Answer until ``stop``; then close the sockets."""
@@ -172,10 +154,23 @@ class DhcpServer:
         """The pools' addresses by state, for the metrics. Any thread may ask."""
         return self._book.counts(self._clock())
 
+    def use(self, lease_file: LeaseFile) -> None:
+        """From now on addresses of pools are given out; the file could not be opened before. Any thread may
+        call."""
+        self._lease_file = lease_file
+        self._wake_up()
+
     @property
     def lease_fault(self) -> str:
         """Why no address of a pool is given out; empty: they are. Any thread may ask."""
         return self._writer.fault if self._writer is not None else "leases.db could not be opened"
+
+    def _take_lease_file(self) -> None:
+        file, self._lease_file = self._lease_file, None
+        if file is not None:
+            for lease in file.load(self._clock()):
+                self._book.put(lease)
+            self._writer = LeaseWriter(file, self._wake_up)
 
     def _register(self, serving: Serving) -> None:
         for sock in serving.wire.receiving:
@@ -200,6 +195,7 @@ class DhcpServer:
         if serving is None:
             with suppress(BlockingIOError):
                 self._wake.recv(4096)
+            self._take_lease_file()
             self._finish()
         elif sock is serving.wire.arp:
             self._hear(serving.wire)

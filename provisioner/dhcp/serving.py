@@ -1,4 +1,4 @@
-"""A wire that is served, and whether its interface still is the one that was opened.
+"""A wire that is served: how much of it, and whether its interface still is the one that was opened.
 
 A socket that is bound to a device hears nothing once that device is gone, and nobody tells it: bridges, bonds and
 VLANs are made anew, under their old names, whenever the network's configuration is applied again.
@@ -10,9 +10,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from provisioner.dhcp.decision import Mode
 from provisioner.dhcp.leases import Bucket
 from provisioner.dhcp.wire import Wire
 from provisioner.domain.errors import Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An interface to serve, and our address on it."""
+
+    name: str
+    address: IPv4Address
+    mode: Mode = Mode.AUTHORITATIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much unlisted clients may ask of us, so that a storm of them starves nobody who is listed."""
+
+    newcomers: tuple[float, float] = (50, 500)
+    """Clients without a lease that start on one interface: a second, and at once."""
+    unlisted: tuple[float, float] = (1000, 5000)
+    """Packets of unlisted clients that are looked at: a second, and at once. The others are counted only."""
 
 
 @dataclass(slots=True)

@@ -17,7 +17,8 @@ import structlog
 
 from provisioner.dhcp.decision import Mode
 from provisioner.dhcp.lease_file import LeaseFile
-from provisioner.dhcp.server import DhcpServer, Served
+from provisioner.dhcp.server import DhcpServer
+from provisioner.dhcp.serving import Served
 from provisioner.domain.events import Event, Sighting
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.option_set import read_options

@@ -6,7 +6,7 @@ import re
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from tests.netns import Wire, sh, wire
 
 from .on_wire import inside, udhcpc
 from .rack import IP, MAC, STRANGER
+from .test_lease_file import damaged
 
 pytestmark = [
     pytest.mark.system,
@@ -82,11 +83,11 @@ def banner(html: str) -> str:
 @pytest.mark.rule("fault-03")
 @pytest.mark.rule("fault-04")
 def test_no_address_of_a_pool_is_given_out_and_the_page_says_why(tmp_path: Path, script: Path) -> None:
-    with (
-        wire("10.98.0.1/24") as on,
-        small_disk(tmp_path / "data") as disk,
-        serving(on, tmp_path) as appliance,
-    ):
+    with ExitStack() as stack:
+        on = stack.enter_context(wire("10.98.0.1/24"))
+        disk = stack.enter_context(small_disk(tmp_path / "data"))
+        damaged(disk / "leases.db")
+        appliance = stack.enter_context(serving(on, tmp_path))
         on.plug("node", str(MAC))
         on.plug("stranger", str(STRANGER))
         on.plug("person", "52:54:00:98:0b:01", "10.98.0.5/24")
@@ -103,8 +104,11 @@ def test_no_address_of_a_pool_is_given_out_and_the_page_says_why(tmp_path: Path,
             told = wait_for("a banner", lambda: page() if why in page() else "", 30)
             assert "Addresses of pools are not given out: leases cannot be written" in told
 
+        served_and_refused("leases.db could not be opened")
+        for file in disk.glob("leases.db*"):
+            file.unlink()
+        wait_for("the banner to go", lambda: "leases cannot be written" not in page(), 30)
         assert "GOT bound ip=10.98.0.200" in asks(on, "stranger", script)
-        assert "leases cannot be written" not in page()
 
         # Both: who holds the inventory's database keeps nobody who is listed from booting, either.
         with held(disk / "leases.db"), held(disk / "provisioner.db"):

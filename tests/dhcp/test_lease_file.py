@@ -1,5 +1,6 @@
 """Leases on disk: what was acknowledged is there after whatever happened."""
 
+import os
 import random
 import sqlite3
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.dhcp.lease_file import LeaseFile, LeaseWriter, NotWritten
-from provisioner.dhcp.leases import Lease, LeaseState
+from provisioner.dhcp.leases import SECOND, Lease, LeaseState
 from provisioner.domain.errors import Refused
 from provisioner.domain.mac import Mac
 
@@ -153,6 +154,53 @@ def test_a_file_that_is_none_is_refused_with_its_name(tmp_path: Path) -> None:
         LeaseFile.open(tmp_path / "leases.db")
     with pytest.raises(Refused, match="unable to open"):
         LeaseFile.open(tmp_path / "nowhere" / "leases.db")
+
+
+def damaged(path: Path) -> None:
+    """A lease file that a disk has lost pages of."""
+    file = LeaseFile.open(path)
+    file.write(lease(n) for n in range(2000))
+    file.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:8192] + b"\xa5" * (len(whole) - 8192))
+
+
+def test_a_damaged_file_is_refused_when_it_is_opened(tmp_path: Path) -> None:
+    damaged(tmp_path / "leases.db")
+    with pytest.raises(Refused, match=r"leases\.db cannot be used: .*; .*if it is damaged, move it away"):
+        LeaseFile.open(tmp_path / "leases.db")
+
+
+def dated(path: Path, now: int) -> None:
+    """As if the clock had said ``now`` when it was last written."""
+    os.utime(path, ns=(now * 1000, now * 1000))
+
+
+@pytest.mark.rule("fault-06")
+@pytest.mark.parametrize("behind", [365 * 86_400 * SECOND, 3600 * SECOND])
+def test_by_a_clock_that_lags_behind_the_file_no_lease_lasts_for_years(tmp_path: Path, behind: int) -> None:
+    path = tmp_path / "leases.db"
+    file = LeaseFile.open(path)
+    file.write([lease(1, NOW + 600 * SECOND)])
+    file.close()
+    dated(path, NOW)
+    start = NOW - behind
+    for _ in range(2):  # also after a restart, when the file looks as old as the clock says
+        file = LeaseFile.open(path)
+        assert [entry.until - start for entry in file.load(start)] == [600 * SECOND]
+        file.close()
+        dated(path, start)
+
+
+def test_a_clock_that_is_a_little_behind_the_file_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "leases.db"
+    file = LeaseFile.open(path)
+    file.write([lease(1, NOW + 600 * SECOND)])
+    file.close()
+    dated(path, NOW)
+    file = LeaseFile.open(path)
+    assert file.load(NOW - SECOND) == file.load(NOW + 86_400 * SECOND) == [lease(1, NOW + 600 * SECOND)]
+    file.close()
 
 
 def test_rows_that_nobody_wrote_are_not_leases(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from provisioner.dhcp.packet import decode
 from provisioner.dhcp.respond import Mode
-from provisioner.dhcp.server import DhcpServer, Served
+from provisioner.dhcp.server import DhcpServer
+from provisioner.dhcp.serving import Served
 from provisioner.domain.errors import Refused
 from provisioner.domain.inventory import Inventory
 from tests.netns import Wire, sh

@@ -138,6 +138,22 @@ def test_forged_reports_change_nothing(appliance: Appliance, thief: str) -> None
 
 
 @pytest.mark.rule("threat-03")
+def test_a_look_at_the_boot_script_from_elsewhere_fails_no_install_that_runs(appliance: Appliance) -> None:
+    appliance.arm("node-1")
+    for _ in range(3):
+        appliance.client().get(f"/boot.ipxe?mac={MAC}")
+        appliance.client().get(f"/b/{appliance.token('node-1')}/install.sh")
+    # Somebody who wants to see what it gets, or wishes it ill; at its address but with another card, too.
+    assert "sanboot" in appliance.client(OTHER_IP).get(f"/boot.ipxe?mac={MAC}").text
+    appliance.neighbours[IP] = "52:54:00:66:66:66"
+    assert "sanboot" in appliance.client().get(f"/boot.ipxe?mac={MAC}").text
+    del appliance.neighbours[IP]
+    assert appliance.machine("node-1").state == "installing"
+    assert appliance.client().post(f"/b/{appliance.token('node-1')}/complete").status_code == 200
+    assert appliance.machine("node-1").state == "installed"
+
+
+@pytest.mark.rule("threat-03")
 @pytest.mark.rule("fault-12")
 def test_a_replayed_complete_of_the_last_install_does_not_end_this_one(appliance: Appliance) -> None:
     client = appliance.client()
