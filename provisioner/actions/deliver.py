@@ -231,7 +231,7 @@ def _filled(front: Front, machine: Machine, part: str, server: str) -> bytes:
 
 
 def _sent_away(front: Front, machine: Machine, source: IPAddress) -> bool:
-    """Is this the boot after the last attempt? Only the machine itself can say so: its last install may be running."""
+    """Is this the boot after the last attempt? Only the machine itself can say so: that attempt may be running."""
     return spent(machine) and bool(at_its_place(machine, source, front.neighbour(source)))
 
 
