@@ -5,6 +5,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 IFACE ?=
+# Python keeps what it compiles, whatever the environment says: else each of hundreds of starts compiles it all again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup setup-test run deb docs check test test-long mutants bench bench-bmc bench-delivery bench-inventory bench-page bench-render bench-storm lint clean
 

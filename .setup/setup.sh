@@ -68,6 +68,8 @@ if [[ ! -x .venv/bin/provisioner || (! -e $built && ! -e $tested) ]]; then
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
     touch "$built"
 fi
+# The program itself too, for those who run it and may not write here: compiled once, a command starts in half the time.
+.venv/bin/python -m compileall -q provisioner migrations
 
 # --- The page's libraries, served locally.
 if [[ ! -e $page ]]; then

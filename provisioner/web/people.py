@@ -39,19 +39,11 @@ _PROBLEM = {
     "content": {problems.MEDIA_TYPE: {}},
     "description": "Why not, and the remedy",
 }
+_ANSWERS: dict[int | str, dict[str, Any]] = {"default": _PROBLEM, 422: _PROBLEM}
 
 
 def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a route
     """The app for port 8080."""
-    app = FastAPI(
-        title="Provisioner",
-        version=version("provisioner"),
-        # The interactive pages load scripts from the internet, which a rack does not have.
-        docs_url=None,
-        redoc_url=None,
-        max_body_size=BODY_LIMIT,
-        responses={"default": _PROBLEM, 422: _PROBLEM},
-    )
     machines, slots, subnets, bmcs = Machines(parts), Slots(parts), Subnets(parts), Bmcs(parts)
     boot = Boot(parts)
     images, clusters, saving = Images(parts), Clusters(parts), Saving(parts)
@@ -145,11 +137,19 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
     api.add("POST", "/tokens", tokens.add, 201)
     api.add("DELETE", "/tokens/{ref}", tokens.remove, 204)
 
-    app.include_router(api.router)
+    app = FastAPI(
+        title="Provisioner",
+        version=version("provisioner"),
+        # The interactive pages load scripts from the internet, which a rack does not have.
+        docs_url=None,
+        redoc_url=None,
+        max_body_size=BODY_LIMIT,
+        # Not included: FastAPI analyses the routes of an included router a second time, at the first request.
+        routes=[*api.router.routes, *pages.router(parts).routes],
+    )
     app.add_api_route("/sd/prometheus", Discovery(parts).targets, methods=["GET"], include_in_schema=False)
     for path, answer in (("/healthz", health.alive), ("/readyz", health.ready), ("/metrics", health.metrics)):
         app.add_api_route(path, answer, methods=["GET", "HEAD"], include_in_schema=False)
-    app.include_router(pages.router(parts))
     problems.install(app)
     app.add_middleware(auth.Gate, parts=parts, away=away)
     return app
@@ -159,7 +159,7 @@ class _Routes:
     """One line a route; the noun and the verb name the operation in OpenAPI."""
 
     def __init__(self) -> None:
-        self.router = APIRouter(prefix="/api/v1")
+        self.router = APIRouter(prefix="/api/v1", responses=_ANSWERS)
 
     def add(self, method: str, path: str, handler: Callable[..., Any], status: int = 200, **more: Any) -> None:
         noun = path.split("/")[1]
