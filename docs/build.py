@@ -10,9 +10,8 @@ from pathlib import Path
 from unittest.mock import MagicMock
 
 import click
-from typer.main import get_command
 
-from provisioner.cli.app import app
+from provisioner.cli.app import whole
 from provisioner.web.people import create_people_app
 
 DOCS = Path(__file__).parent
@@ -26,7 +25,7 @@ _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 def commands() -> str:
     """The CLI reference, from the commands themselves."""
     parts = ["# Commands", "", _GENERATED, "", "`--config FILE` may stand before or after any command.", ""]
-    for path, command in _walk("provisioner", get_command(app)):
+    for path, command in _walk("provisioner", whole()):
         parts += [f"## {path}", "", (command.help or "").strip().replace("\n\n", "\n"), ""]
         parameters = [p for p in command.params if p.name != "help"]
         for parameter in parameters:

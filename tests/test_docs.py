@@ -6,9 +6,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from typer.main import get_command
 
-from provisioner.cli.app import app
+from provisioner.cli.app import whole
 from tests.cli.conftest import Run, release, run
 
 __all__ = ["release", "run"]  # fixtures of the command line
@@ -50,7 +49,7 @@ def test_a_broken_link_a_missing_heading_and_a_lost_document_are_found(build: Mo
 @pytest.mark.parametrize("file", WRITTEN, ids=lambda file: file.name)
 def test_its_commands_exist(file: Path) -> None:
     for line in re.findall(r"(?:^|`|\s)provisioner ([a-z][^`\n#|]*)", file.read_text()):
-        command = get_command(app)
+        command = whole()
         for word in line.split():
             choices = getattr(command, "commands", None)
             if choices is None:

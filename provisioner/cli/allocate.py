@@ -11,7 +11,7 @@ from provisioner.cli import session
 from provisioner.domain.allocation import Assignment, Plan, parse_plan
 from provisioner.domain.errors import InvalidValue, Refused
 
-app = typer.Typer(help="Addresses and names by rule: plan, look, apply.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 FORMATS = ("table", "json", *reservations.FORMATS)
 
 

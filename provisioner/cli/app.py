@@ -1,39 +1,84 @@
-"""The command line: every command on one screen, and how a refusal is shown."""
+"""The command line: every command on one screen, and how a refusal is shown.
+
+A command's module is imported when the command is typed: the help waits for none of them.
+"""
 
 import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_group
 
-from provisioner.cli import (
-    allocate,
-    bmc,
-    boot_from,
-    cluster,
-    console,
-    container,
-    db,
-    diagnose,
-    doctor,
-    image,
-    job,
-    lab,
-    machine,
-    payload,
-    role,
-    serve,
-    session,
-    simulate,
-    slot,
-    subnet,
-    token,
-    user,
-)
+from provisioner.cli import config_file
 from provisioner.domain.errors import Refused, StoreUnavailable
+
+COMMANDS = {
+    "serve": "Serve DHCP, TFTP, the machines, the page and the images until stopped.",
+    "simulate": "Show what the machine would be told if it powered on now: DHCP, loader, script, files. "
+    "Changes nothing.",
+    "diagnose": "Say where the machine stands, what should come next, and what to do if it does not come. "
+    "Changes nothing.",
+    "doctor": "Look at interfaces, ports, firewall, images, roles, clock, disk and database, ask who else answers "
+    "DHCP, and fetch what machines fetch. Changes nothing. Exit code 1 if there is a problem.",
+    "lab": "A rack on this one machine: real firmware in QEMU behind virtual BMCs.",
+    "machine": "Machines: list, edit, import, arm, install, power, events.",
+    "slot": "Slots: places that have name, role and address before a machine comes, and after it went.",
+    "cluster": "Clusters: their endpoint; who belongs to one is said on slots.",
+    "bmc": "BMCs: list them, and read who their servers are.",
+    "job": "Jobs: long work, and what came of it.",
+    "subnet": "Subnets: addressing, and policy for machines that are not listed.",
+    "allocate": "Addresses and names by rule: plan, look, apply.",
+    "role": "Roles: folders of templates; list, validate, render, compare, activate.",
+    "image": "Netboot images: import, export, fetch, list, verify, remove.",
+    "payload": "Files that roles install besides the image.",
+    "container": "Container images for offline nodes: import, list, remove.",
+    "user": "Users of the page and the API.",
+    "token": "API tokens for scripts.",
+    "db": "The database: backup, restore, upgrade.",
+}
+"""What the help says of each. Its module is named like it and has either ``app``, a noun's commands, or the one
+function of that name with its ``EXAMPLE``."""
+
+
+class _Root(TyperGroup):
+    """Lists the commands by their sentences, and loads the one that is typed."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = {name: TyperCommand(name, help=sentence) for name, sentence in COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name else command, rest
+
+
+@cache
+def load(name: str) -> TyperCommand | TyperGroup:
+    """The command, or a noun with its commands, of one of the names in ``COMMANDS``."""
+    module = import_module(f"provisioner.cli.{name}")
+    alone = typer.Typer(rich_markup_mode="markdown")
+    alone.callback()(_nothing)
+    if group := getattr(module, "app", None):
+        alone.add_typer(group, name=name, help=COMMANDS[name])
+    else:
+        alone.command(name, epilog=module.EXAMPLE)(getattr(module, name))
+    commands: Mapping[str, Any] = get_group(alone).commands
+    loaded: TyperCommand | TyperGroup = commands[name]
+    return loaded
+
+
+def _nothing() -> None:
+    pass
+
 
 app = typer.Typer(
     name="provisioner",
+    cls=_Root,
     help="Bare-metal provisioning: DHCP, TFTP and HTTP from one inventory.",
     no_args_is_help=True,
     add_completion=False,
@@ -41,28 +86,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("serve", epilog=serve.EXAMPLE)(serve.serve)
-app.add_typer(lab.app, name="lab")
-machine.app.command("console", epilog=console.EXAMPLE)(console.console)
-machine.app.command("boot", epilog=boot_from.EXAMPLE)(boot_from.boot)
-machine.app.add_typer(boot_from.media, name="media")
-app.add_typer(machine.app, name="machine")
-app.add_typer(slot.app, name="slot")
-app.add_typer(cluster.app, name="cluster")
-app.add_typer(bmc.app, name="bmc")
-app.add_typer(job.app, name="job")
-app.add_typer(subnet.app, name="subnet")
-app.add_typer(allocate.app, name="allocate")
-app.add_typer(role.app, name="role")
-app.add_typer(image.app, name="image")
-app.add_typer(payload.app, name="payload")
-app.add_typer(container.app, name="container")
-app.command("simulate", epilog=simulate.EXAMPLE)(simulate.simulate)
-app.command("diagnose", epilog=diagnose.EXAMPLE)(diagnose.diagnose)
-app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
-app.add_typer(user.app, name="user")
-app.add_typer(token.app, name="token")
-app.add_typer(db.app, name="db")
 
 
 @app.callback()
@@ -73,7 +96,14 @@ def root(
     ] = None,
 ) -> None:
     """Bare-metal provisioning: DHCP, TFTP and HTTP from one inventory."""
-    session.use(config)
+    config_file.use(config)
+
+
+def whole() -> TyperGroup:
+    """All of it, loaded: what the reference is written from."""
+    group = get_group(app)
+    group.commands = {name: load(name) for name in COMMANDS}
+    return group
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -15,7 +15,7 @@ from provisioner.cli import login, session
 from provisioner.domain.bmc import Health
 from provisioner.domain.records import Job
 
-app = typer.Typer(help="BMCs: list them, and read who their servers are.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 app.add_typer(login.app, name="login")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _CONDITION = ("power", "health", "readings", "notes")

@@ -10,7 +10,7 @@ from provisioner.cli import edits, session
 from provisioner.domain.cluster import Cluster
 from provisioner.domain.machine import Machine
 
-app = typer.Typer(help="Clusters: their endpoint; who belongs to one is said on slots.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(metavar="CLUSTER", help="Name or id.")]
 ENDPOINT = "Where its service answers: HOST, HOST:PORT or https://HOST:PORT; '' for none."

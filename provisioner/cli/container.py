@@ -9,7 +9,7 @@ from provisioner.cli import session
 from provisioner.images.archives import import_archive
 from provisioner.images.containers import parse_name
 
-app = typer.Typer(help="Container images for offline nodes: import, list, remove.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("import", epilog="Example: `provisioner container import pause.tar`")

@@ -13,7 +13,7 @@ from provisioner.domain.errors import Refused
 from provisioner.storage import backup as backups
 from provisioner.storage.database import current_revision, migrate, open_engine, reading
 
-app = typer.Typer(help="The database: backup, restore, upgrade.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command(epilog="Example: `provisioner db backup` · `provisioner db backup - > provisioner.tar`")

@@ -17,7 +17,7 @@ from provisioner.images.shipping import Wanted
 from provisioner.images.store import Image
 from provisioner.wiring import House
 
-app = typer.Typer(help="Netboot images: import, export, fetch, list, verify, remove.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("import", epilog="Example: `provisioner image import ./3510.2.8 --name flatcar`")

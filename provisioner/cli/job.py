@@ -11,7 +11,7 @@ from provisioner.domain.errors import Refused
 from provisioner.domain.records import Job
 from provisioner.wiring import House
 
-app = typer.Typer(help="Jobs: long work, and what came of it.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Ref = Annotated[str, typer.Argument(metavar="JOB", help="Its id.")]
 _COLUMNS = ("id", "kind", "state", "done", "total", "actor", "created")

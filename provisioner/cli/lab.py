@@ -10,9 +10,7 @@ from provisioner.lab import record
 from provisioner.lab.run import LabOptions
 from provisioner.lab.run import main as run_lab
 
-app = typer.Typer(
-    help="A rack on this one machine: real firmware in QEMU behind virtual BMCs.", no_args_is_help=True
-)
+app = typer.Typer(no_args_is_help=True)
 Machines = Annotated[int, typer.Option(min=1, help="How many machines.")]
 Firmware = Annotated[str, typer.Option(help="bios, uefi, uefi-http, uefi-secure, mixed or all.")]
 Role = Annotated[str, typer.Option(help="Role to install; several with commas, for the machines in turn.")]

@@ -12,16 +12,19 @@ from provisioner.actions import arm as arming
 from provisioner.actions import edits as saving
 from provisioner.actions import enrol, intent, inventory_file, newcomers, power
 from provisioner.actions import fields as read
-from provisioner.cli import edits, rescue, session
+from provisioner.cli import boot_from, console, edits, rescue, session
 from provisioner.cli.job import finish
 from provisioner.domain.errors import Refused
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.inventory import slot_order
 from provisioner.domain.machine import Machine, State
 
-app = typer.Typer(help="Machines: list, edit, import, arm, install, power, events.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 app.command(epilog="Example: `provisioner machine rescue node-01 --power-cycle`")(rescue.rescue)
+app.command(epilog=console.EXAMPLE)(console.console)
+app.command(epilog=boot_from.EXAMPLE)(boot_from.boot)
+app.add_typer(boot_from.media, name="media")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Ref = Annotated[str, typer.Argument(metavar="MACHINE", help="Name, id, MAC or address.")]
 Refs = Annotated[list[str], typer.Argument(metavar="MACHINE...", help="Names, ids, MACs or addresses.")]

@@ -9,7 +9,7 @@ import typer
 from provisioner.cli import session
 from provisioner.domain.errors import Refused
 
-app = typer.Typer(help="Files that roles install besides the image.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command(epilog="Example: `provisioner payload add kubelet --path k8s/1.29.3/kubelet`")

@@ -14,9 +14,7 @@ from provisioner.boot.trial import try_role
 from provisioner.cli import revisions, session
 from provisioner.domain.errors import NotFound, Refused
 
-app = typer.Typer(
-    help="Roles: folders of templates; list, validate, render, compare, activate.", no_args_is_help=True
-)
+app = typer.Typer(no_args_is_help=True)
 app.command(epilog="Example: `provisioner role diff worker`")(revisions.diff)
 app.command(epilog="Example: `provisioner role activate worker --plan 0f3a…`")(revisions.activate)
 app.command(epilog="Example: `provisioner role revisions worker`")(revisions.revisions)

@@ -6,7 +6,7 @@ import typer
 
 from provisioner import supervise
 from provisioner.actions import accounts
-from provisioner.cli import session
+from provisioner.cli import config_file, session
 from provisioner.domain.errors import Refused, StoreUnavailable
 from provisioner.domain.events import Event, Kind
 from provisioner.wiring import House, clock
@@ -47,6 +47,4 @@ def serve(
         session.warn(f"page: {page}")
         if link:
             session.warn(f"first login (valid once): {page}{link}")
-        raise typer.Exit(
-            supervise.run(session.config_file(), interface, sockets.inherited_sockets(settings), failed)
-        )
+        raise typer.Exit(supervise.run(config_file.named(), interface, sockets.inherited_sockets(settings), failed))

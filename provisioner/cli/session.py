@@ -14,25 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from provisioner import settings as configuration
+from provisioner.cli import config_file
 from provisioner.domain.errors import Refused
 from provisioner.settings import Settings
 from provisioner.wiring import House
 
-_file: Path | None = None
-
-
-def use(config: Path | None) -> None:
-    """Remember ``--config``; parsed once, before any command runs."""
-    global _file  # noqa: PLW0603 - one command line a process
-    _file = config
-
-
-def config_file() -> Path | None:
-    return _file
-
 
 def settings(**overrides: Any) -> Settings:
-    return configuration.load(_file, **overrides)
+    return configuration.load(config_file.named(), **overrides)
 
 
 def house() -> House:

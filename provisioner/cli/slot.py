@@ -12,10 +12,7 @@ from provisioner.domain.errors import Refused
 from provisioner.domain.option_set import show_options
 from provisioner.domain.place import Place
 
-app = typer.Typer(
-    help="Slots: places that have name, role and address before a machine comes, and after it went.",
-    no_args_is_help=True,
-)
+app = typer.Typer(no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Ref = Annotated[str, typer.Argument(metavar="SLOT", help="Name or id.")]
 TEXT = str | None

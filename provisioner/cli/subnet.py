@@ -12,7 +12,7 @@ from provisioner.domain.errors import Refused
 from provisioner.domain.option_set import show_options
 from provisioner.domain.subnet import Subnet
 
-app = typer.Typer(help="Subnets: addressing, and policy for machines that are not listed.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Prefix = Annotated[str, typer.Argument(metavar="PREFIX", help="Like 10.12.1.0/24.")]
 TEXT = str | None

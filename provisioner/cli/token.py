@@ -7,7 +7,7 @@ import typer
 from provisioner.actions import accounts
 from provisioner.cli import session
 
-app = typer.Typer(help="API tokens for scripts.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command(epilog="Example: `provisioner token create ci --user admin`")

@@ -8,7 +8,7 @@ import typer
 from provisioner.actions import accounts
 from provisioner.cli import session
 
-app = typer.Typer(help="Users of the page and the API.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command(epilog="Example: `provisioner user add night-shift`")

@@ -2,12 +2,16 @@
 
 import io
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from provisioner.actions import newcomers
-from provisioner.cli.app import app
+from provisioner.cli.app import COMMANDS, whole
 from provisioner.domain.events import Sighting
 from provisioner.domain.mac import Mac
 from provisioner.settings import Settings
@@ -232,10 +236,34 @@ def test_users_and_tokens_by_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_every_command_shows_an_example_in_its_help() -> None:
-    leaves = [("", command) for command in app.registered_commands]
-    for group in app.registered_groups:
-        assert group.typer_instance is not None
-        leaves += [(group.name, command) for command in group.typer_instance.registered_commands]
-    assert len(leaves) > 40
-    for noun, command in leaves:
-        assert "Example: " in (command.epilog or ""), (noun, command.callback)
+    leaves = list(leaves_of("provisioner", whole()))
+    assert len(leaves) > 80
+    for path, command in leaves:
+        assert "Example: " in (command.epilog or ""), path
+
+
+def leaves_of(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    if not hasattr(command, "commands"):
+        yield path, command
+        return
+    for name, inner in command.commands.items():
+        yield from leaves_of(f"{path} {name}", inner)
+
+
+def test_the_help_says_of_a_command_what_the_command_says_of_itself(run: Run) -> None:
+    for name, sentence in COMMANDS.items():
+        told = (whole().commands[name].help or "").partition("\n\n")[0]
+        assert " ".join(told.split()) == sentence, name
+        assert name in run("--help").out
+
+
+@pytest.mark.parametrize("words", [["--help"], ["macine"]], ids=" ".join)
+def test_what_needs_no_inventory_loads_none_of_it(words: list[str]) -> None:
+    code = (
+        "import atexit, sys; from provisioner.cli.app import main; "
+        f"atexit.register(lambda: print(*sys.modules)); main({words})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    modules = set(done.stdout.splitlines()[-1].split())
+    assert "provisioner.cli.app" in modules
+    assert modules.isdisjoint({"sqlalchemy", "fastapi", "cryptography", "provisioner.wiring"})

@@ -4,10 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
 import provisioner.web
-from provisioner.cli.app import app
+from provisioner.cli.app import whole
 
 WEB = Path(provisioner.web.__file__).parent
 SOURCES = [
@@ -30,7 +29,7 @@ def advised() -> set[tuple[str, ...]]:
 
 @pytest.mark.parametrize("words", sorted(advised()), ids=" ".join)
 def test_the_command_exists(words: tuple[str, ...]) -> None:
-    command = get_command(app)
+    command = whole()
     for word in words:
         choices = getattr(command, "commands", None)
         if choices is None:
