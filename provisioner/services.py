@@ -9,15 +9,12 @@ from typing import Any
 import structlog
 
 from provisioner import examination
-from provisioner.actions import arm, bmc_jobs
+from provisioner.actions import bmc_jobs
 from provisioner.actions import images as image_jobs
-from provisioner.actions.replay import replay
 from provisioner.actions.retention import Retention
-from provisioner.actions.retry_boot import may_retry, retry_boots
 from provisioner.asgi import serve_apps
 from provisioner.dhcp.counting import PACKETS_METRICS
 from provisioner.doctor.checkup import Checkup
-from provisioner.domain import lifecycle
 from provisioner.domain.errors import Refused, StoreUnavailable
 from provisioner.domain.ports import BmcPort
 from provisioner.images import server as image_server
@@ -33,9 +30,9 @@ from provisioner.sockets import (
     people_socket,
     served_addresses,
 )
-from provisioner.storage.feed import ChangeFeed
 from provisioner.storage.journal import Journal
 from provisioner.storage.observer import EventWriter
+from provisioner.watchdog import Watchdog
 from provisioner.web.machines import create_machines_app
 from provisioner.web.neighbours import neighbour
 from provisioner.web.parts import Parts
@@ -44,7 +41,6 @@ from provisioner.web.reached import reached_at
 from provisioner.wiring import House, clock
 
 log = structlog.get_logger()
-_WATCHDOG_SECONDS = 5.0
 
 
 def web(settings: Settings, stop: threading.Event) -> None:
@@ -83,7 +79,8 @@ def web(settings: Settings, stop: threading.Event) -> None:
             (reached_at(create_machines_app(parts), served_addresses(settings)), machine_sockets(settings)),
         ]
         # After the sockets: a port that is taken must end the process.
-        watchdog = threading.Thread(target=_watch, args=(house, feed, journal, stop), name="watchdog")
+        dog = Watchdog(house.store, feed, journal, Retention(house.store, settings.observed_days), clock)
+        watchdog = threading.Thread(target=dog.run, args=(stop,), name="watchdog")
         watchdog.start()
         try:
             asyncio.run(serve_apps(apps, stop, tell_ready))
@@ -136,6 +133,10 @@ def _image_jobs(house: House, stop: threading.Event) -> None:
         except StoreUnavailable as error:
             log.warning("database away, image jobs wait", error=str(error))
             idle = True
+        except Exception:
+            # Its lease runs out and it is tried again; the others must not wait for somebody to restart us.
+            log.exception("image job failed")
+            idle = True
         if idle:
             stop.wait(1.0)
 
@@ -166,28 +167,11 @@ def _bmc_jobs(house: House, pool: BmcPort, stop: threading.Event) -> None:
             log.warning("database away, jobs wait", error=str(error))
         except Refused as refusal:
             log.warning("job left", error=str(refusal))
+        except Exception:
+            # As above: a lane that ends here would be missing from now on, without a word.
+            log.exception("job for BMCs failed")
         if idle:
             stop.wait(0.2)
-
-
-def _watch(house: House, feed: ChangeFeed, journal: Journal, stop: threading.Event) -> None:
-    """Ends what is overdue, brings journalled callbacks into the database when it is back, forgets what is old."""
-    retention = Retention(house.store, house.settings.observed_days)
-    while not stop.wait(_WATCHDOG_SECONDS):
-        try:
-            journal.replay(lambda entry: replay(house.store, entry))
-            now = clock()
-            hang = [m for m in feed.inventory.machines.values() if may_retry(m, now)]
-            if hang:
-                for machine in retry_boots(house.store, [m.id for m in hang], now=now):
-                    log.warning("hangs in its boot", machine=machine.name)
-            late = [m for m in feed.inventory.machines.values() if lifecycle.overdue(m, now)]
-            if late:
-                for machine in arm.expire(house.store, [m.id for m in late], now=now):
-                    log.warning("overdue", machine=machine.name, reason=machine.state_reason)
-            retention.step(now)
-        except (StoreUnavailable, Refused) as error:
-            log.warning("watchdog waits for the database", error=str(error))
 
 
 def _observer(stack: ExitStack, house: House, name: str) -> EventWriter:

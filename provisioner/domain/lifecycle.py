@@ -18,6 +18,8 @@ UNREPORTED = "it has its configuration, and its installer reports nothing"
 """An installing machine that reports nothing for so long has failed; the longest honest phase is an image
 written to a slow disk."""
 
+_NO_SIGN_OF_LIFE = "no sign of life for 30 minutes"
+
 ARMABLE = (State.READY, State.INSTALLED, State.ACTIVE, State.FAILED)
 
 
@@ -159,14 +161,54 @@ def overdue(machine: Machine, now: int) -> Machine | None:
         why = "not booted before the deadline; arm it again when it is on the network"
         return _moved(_closed(machine, "expired", why), State.READY, why, now)
     if machine.state is State.INSTALLING:
-        silent_for = now - (install.phase_at or install.armed_at)
+        silent_for = silence(machine, now)
         if presumed_installed(machine) and (now > install.deadline or silent_for > STALLED_AFTER):
             return _moved(_closed(machine, "complete", UNREPORTED), State.INSTALLED, UNREPORTED, now)
         if now > install.deadline:
             return failed(machine, install.phase, "deadline passed while installing", now)
         if silent_for > STALLED_AFTER:
-            return failed(machine, install.phase, "no sign of life for 30 minutes", now)
+            return failed(machine, install.phase, _NO_SIGN_OF_LIFE, now)
     return None
+
+
+def silence(machine: Machine, now: int) -> int:
+    """Microseconds since the last sign of life of its install; 0 without one."""
+    install = machine.install
+    return now - (install.phase_at or install.armed_at) if install is not None else 0
+
+
+def stalled(machine: Machine, now: int) -> bool:
+    """Does its silence alone end its install?"""
+    late = overdue(machine, now)
+    return (
+        late is not None
+        and late.state is State.FAILED
+        and late.install is not None
+        and (late.install.reason == _NO_SIGN_OF_LIFE)
+    )
+
+
+def listened_to(machine: Machine, now: int) -> Machine:
+    """Its silence counts from now on: nobody was there to hear it before."""
+    if machine.install is None or not machine.install.open:
+        return machine
+    return replace(machine, install=replace(machine.install, phase_at=now))
+
+
+def clock_set(machine: Machine, by: int, now: int) -> Machine:
+    """The machine after the clock was set by so many microseconds: an open install keeps the time it had left.
+
+    Set back, its deadline stays: it may be another appliance's, whose clock was right. What it did last it did not
+    do later than now.
+    """
+    install = machine.install
+    if install is None or not install.open:
+        return machine
+    ahead = max(0, by)
+    seen = None if install.phase_at is None else min(install.phase_at + ahead, now)
+    kept = replace(install, deadline=install.deadline + ahead, phase_at=seen)
+    at = min(machine.state_at, now)
+    return machine if (kept, at) == (install, machine.state_at) else replace(machine, install=kept, state_at=at)
 
 
 def failed(machine: Machine, phase: Phase | None, reason: str, now: int) -> Machine:

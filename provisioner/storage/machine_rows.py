@@ -28,6 +28,7 @@ SLOT_FIELDS = (
 )
 HARDWARE_FIELDS = ("vendor", "model", "serial", "uuid", "firmware")
 COUNTERS = (
+    "deadline",
     "attempts",
     "boots",
     "attempt_boot",
@@ -215,7 +216,7 @@ def progress_values(machine: Machine) -> dict[str, Any]:
 
 def install_values(machine_id: UUID, install: Install) -> dict[str, Any]:
     """All columns of an install; its files are rows of their own."""
-    frozen = ("id", "role", "revision", "token_hash", "armed_at", "deadline", "max_attempts", "on_failure", "wipe")
+    frozen = ("id", "role", "revision", "token_hash", "armed_at", "max_attempts", "on_failure", "wipe")
     return {
         "machine_id": machine_id,
         **{name: getattr(install, name) for name in frozen},
