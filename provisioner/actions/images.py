@@ -160,17 +160,23 @@ def run(store: Store, library: ImageLibrary, job: Job, clock: Callable[[], int],
         ok = True
     except _Stopped:
         return _put(store, replace(job, state="queued", lease_until=0), None)
-    except Refused as refusal:
-        subject, said, ok = (
-            str(job.args.get("name") or job.args.get("publisher") or job.args.get("source")),
-            str(refusal),
-            False,
-        )
+    except (Refused, OSError) as refusal:
+        subject = str(job.args.get("name") or job.args.get("publisher") or job.args.get("source"))
+        said, ok = str(refusal if isinstance(refusal, Refused) else _disk(refusal)), False
     result: dict[str, Any] = {"image": {"ok": ok, "name": subject, "said": said}}
     job = replace(job, state="done" if ok else "failed", lease_until=0, result=result)
     if ok:
         job = replace(job, done=max(job.total, job.done))
     return _put(store, job, Event(Kind.JOB, said, clock(), actor=job.actor, data={"job": str(job.id)}))
+
+
+def _disk(error: OSError) -> Refused:
+    """What the file system refused, a full disk most of all: not the job's fault, but its end."""
+    where = f" ({error.filename})" if error.filename else ""
+    return Refused(
+        f"what belongs to the image cannot be read or written: {error.strerror or error}{where}",
+        "free space beneath data_dir or mend its rights, then ask for it again; a fetch goes on where it stopped",
+    )
 
 
 def _carry_out(library: ImageLibrary, job: Job, progress: Callable[[int, int], None]) -> tuple[str, str]:

@@ -96,6 +96,26 @@ def test_a_fetch_that_is_refused_says_why(store: SqlStore, library: Library) -> 
     assert "/amd64-usr/1.2.3/version.txt was refused: HTTP 404" in ended.result["image"]["said"]
 
 
+@pytest.mark.rule("fault-03")
+def test_a_full_disk_ends_the_job_and_says_so_and_a_later_one_goes_on(
+    tmp_path: Path, store: SqlStore, library: Library, origin: Mirror, signer: Signer
+) -> None:
+    flatcar(origin, tmp_path / "release", signer)
+    folder = library.store.root / ".fetching-flatcar@3815.2.0"
+    folder.mkdir()
+    full = folder / "flatcar_production_image.bin.bz2.part"
+    full.symlink_to("/dev/full")
+    job = ask(store)
+    images.work(store, library, Clock(), threading.Event())
+    ended = stored(store, job)
+    assert ended.state == "failed"
+    assert "cannot be read or written: No space left on device" in ended.result["image"]["said"]
+    full.unlink()
+    again = ask(store)
+    images.work(store, library, Clock(), threading.Event())
+    assert stored(store, again).state == "done"
+
+
 def test_a_service_that_stops_gives_the_job_back_and_the_next_one_goes_on(
     tmp_path: Path, store: SqlStore, library: Library, origin: Mirror, signer: Signer
 ) -> None:
