@@ -67,19 +67,34 @@ def run(
                 if code is None:
                     continue
                 del children[name]
-                failed(name, code)
+                _told(failed, name, code)
                 steady = time.monotonic() - child.started > _STEADY
                 wait = 0.5 if steady else child.wait
                 log.error("service ended", service=name, code=code, again_in=wait)
                 due[name] = (time.monotonic() + wait, min(wait * 2, _SLOWEST_RESTART))
             for name, (at, wait) in list(due.items()):
-                if time.monotonic() >= at:
-                    del due[name]
+                if time.monotonic() < at:
+                    continue
+                try:
                     children[name] = _start(name, config, interface, inherited)
+                except OSError:
+                    # No memory to fork, or an upgrade that has the program in its hands: the others go on.
+                    log.exception("service cannot be started", service=name, again_in=wait)
+                    due[name] = (time.monotonic() + wait, min(wait * 2, _SLOWEST_RESTART))
+                else:
+                    del due[name]
                     children[name].wait = wait
     finally:
         _end(list(children.values()))
     return 0
+
+
+def _told(failed: Callable[[str, int], None], name: str, code: int) -> None:
+    try:
+        failed(name, code)
+    except Exception:
+        # Who cannot be told must not keep the service from being started again.
+        log.exception("the end of a service could not be recorded", service=name)
 
 
 def _start(name: str, config: Path | None, interface: str | None, inherited: Sequence[int]) -> _Child:
