@@ -62,6 +62,8 @@ class Cause(StrEnum):
     TOO_MANY_NEW = "too-many-new"
     NOT_DURABLE = "not-durable"
     """The lease could not be written, so it was not given."""
+    UNSENT = "unsent"
+    """The answer could not be sent."""
     SHED = "shed"
     """Too many packets of unlisted clients; listed ones come first."""
 

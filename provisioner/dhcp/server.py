@@ -32,7 +32,7 @@ from provisioner.dhcp.leases import (
     Put,
     Sight,
 )
-from provisioner.dhcp.reply import SERVER_PORT
+from provisioner.dhcp.reply import SERVER_PORT, Reply
 from provisioner.dhcp.respond import handle
 from provisioner.dhcp.serving import Pace, Served, Serving
 from provisioner.dhcp.wire import Datagram, Wire
@@ -309,7 +309,10 @@ class DhcpServer:
     def _send(self, wire: Wire, sock: socket.socket, decision: Decision, now: int) -> None:
         context = wire.context
         if decision.reply is not None:
-            wire.send(decision.reply, sock)
+            try:
+                wire.send(decision.reply, sock)
+            except OSError as fault:
+                decision = _unsent(decision, decision.reply, fault)
         self.counters.decisions[context.interface, decision.kind, decision.cause] += 1
         self._observer.observe(_event(decision, context, now))
 
@@ -375,6 +378,13 @@ class DhcpServer:
         self._selector.close()
         self._wake.close()
         self._waker.close()
+
+
+def _unsent(decision: Decision, reply: Reply, fault: OSError) -> Decision:
+    """What the client's timeline is told instead."""
+    whom, why = reply.mac or reply.address, fault.strerror or fault
+    reason = f"{decision.reason}; not sent to {whom} ({why}): look at our cable, switch port and routes"
+    return decision._replace(reply=None, kind=Kind.DHCP_IGNORED, cause=Cause.UNSENT, phase=None, reason=reason)
 
 
 def _event(decision: Decision, context: Context, now: int) -> Event:

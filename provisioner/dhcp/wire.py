@@ -51,6 +51,8 @@ class Wire:
                 # Protocol 0: this socket sends and never receives.
                 self._link = undo.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
                 self._link.bind((name, 0))
+                # A link that takes nothing, held up by pause frames say, must not hold up the other wires.
+                self._link.setblocking(False)
                 protocol = socket.htons(conflict.ETHERTYPE)
                 self.arp = undo.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, protocol))
                 self.arp.setblocking(False)

@@ -1,6 +1,7 @@
 """What happens to the interface while it is served: nobody who pulls a cable restarts the appliance."""
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +10,7 @@ import pytest
 
 from tests.netns import Wire, sh, wire
 
-from .on_wire import asked, served
+from .on_wire import asked, inside, served
 from .rack import DISCOVER, MAC, SYSTEM
 
 pytestmark = [
@@ -65,6 +66,34 @@ def test_an_interface_that_is_made_anew_is_opened_again_and_its_absence_is_told(
             assert f"`ip addr add {on.address}/PREFIXLEN dev br0`" in told[-1]["message"]
             sh("ip", "-n", on.server, "addr", "add", f"{on.address}/24", "dev", "br0")
             server.until(lambda e: e["message"] == "DHCP is served on br0 again", 30)
+            assert answered(on)
+
+
+# Asks so often that the answers find no room on a link that takes nothing.
+MANY = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+s.bind(("0.0.0.0", 68))
+for _ in range(1500):
+    s.sendto(bytes.fromhex(sys.argv[1]), ("255.255.255.255", 67))
+"""
+
+
+def test_a_link_that_takes_nothing_does_not_stop_the_server() -> None:
+    slow = ["tbf", "rate", "8kbit", "burst", "2000", "limit", "10mb"]
+    with wire() as on:
+        on.plug("node", str(MAC))
+        tc = [*on.exec(on.server), "tc", "qdisc"]
+        if "Error" in sh(*tc, "add", "dev", "br0", "root", *slow, check=False).stderr:
+            pytest.skip("this kernel has no token bucket to slow a link with")
+        with served(on) as server:
+            inside(on, "node", sys.executable, "-c", MANY, SYSTEM.bytes(DISCOVER).hex())
+            told = server.until(lambda e: "not sent to" in e["message"], 30)[-1]
+            assert told["mac"] == str(MAC)
+            assert "Resource temporarily unavailable" in told["message"]
+            sh(*tc, "del", "dev", "br0", "root")
             assert answered(on)
 
 
