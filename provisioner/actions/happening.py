@@ -155,8 +155,7 @@ def _lapsed(machine: Machine, install: Install, now: int) -> Machine:
     if (late := lifecycle.overdue(machine, now)) is not None:
         return late
     if lifecycle.spent(machine):
-        why = f"all {install.max_attempts} attempts were used without a complete report"
-        return lifecycle.failed(machine, install.phase, why, now)
+        return lifecycle.failed(machine, install.phase, lifecycle.used_up(install), now)
     return machine
 
 

@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from provisioner.domain.firmware import Firmware
-from provisioner.domain.lifecycle import UNREPORTED, exhausted, overdue, presumed_installed
+from provisioner.domain.lifecycle import UNREPORTED, exhausted, overdue, presumed_installed, used_up
 from provisioner.domain.machine import Machine, OnFailure, State
 from provisioner.domain.subnet import Subnet, UnknownPolicy
 
@@ -54,8 +54,7 @@ def plan_boot(machine: Machine | None, subnet: Subnet | None, now: int) -> BootP
                     _plan_failed(late) if late.state is State.FAILED else BootPlan(Action.DISK, late.state_reason)
                 )
             if exhausted(install):
-                why = f"all {install.max_attempts} attempts were used without a complete report"
-                return _plan_failed(machine, why)
+                return _plan_failed(machine, used_up(install))
             used = f"{install.attempts} of {install.max_attempts} attempts used"
             return BootPlan(Action.INSTALL, f"{machine.state} for role {install.role}, {used}")
         case State.READY | State.INSTALLED | State.ACTIVE | State.FAILED if machine.live:

@@ -19,6 +19,8 @@ UNREPORTED = "it has its configuration, and its installer reports nothing"
 written to a slow disk."""
 
 _NO_SIGN_OF_LIFE = "no sign of life for 30 minutes"
+_TOO_LATE = "deadline passed while installing"
+_USED_UP = "attempts were used without a complete report"
 
 ARMABLE = (State.READY, State.INSTALLED, State.ACTIVE, State.FAILED)
 
@@ -140,6 +142,22 @@ def spent(machine: Machine) -> bool:
     return install is not None and install.open and machine.state is State.INSTALLING and exhausted(install)
 
 
+def used_up(install: Install) -> str:
+    """The reason of an install whose boots were all handed out."""
+    return f"all {install.max_attempts} {_USED_UP}"
+
+
+def given_up(machine: Machine) -> bool:
+    """Has it failed by our presumption only, because nothing was heard of it?"""
+    install = machine.install
+    return (
+        machine.state is State.FAILED
+        and install is not None
+        and install.outcome == "failed"
+        and install.reason.endswith((_NO_SIGN_OF_LIFE, _TOO_LATE, _USED_UP))
+    )
+
+
 def presumed_installed(machine: Machine) -> bool:
     """Was everything handed out to an installer that reports nothing? Its next boot is from its disk."""
     install = machine.install
@@ -165,7 +183,7 @@ def overdue(machine: Machine, now: int) -> Machine | None:
         if presumed_installed(machine) and (now > install.deadline or silent_for > STALLED_AFTER):
             return _moved(_closed(machine, "complete", UNREPORTED), State.INSTALLED, UNREPORTED, now)
         if now > install.deadline:
-            return failed(machine, install.phase, "deadline passed while installing", now)
+            return failed(machine, install.phase, _TOO_LATE, now)
         if silent_for > STALLED_AFTER:
             return failed(machine, install.phase, _NO_SIGN_OF_LIFE, now)
     return None
@@ -226,13 +244,16 @@ def after(machine: Machine, report: Report, now: int) -> Machine:
     if report.kind == "active":
         if machine.state is State.ACTIVE:
             return machine
-        if machine.state not in (State.INSTALLED, State.INSTALLING) or install is None:
+        if (machine.state not in (State.INSTALLED, State.INSTALLING) and not given_up(machine)) or install is None:
             raise IllegalTransition(
                 f"machine {machine.name} is {machine.state}; an installed system reports in",
                 "a machine that was released or armed again does not become active by an old system's report",
             )
         # The installed system is proof of a complete whose callback was lost.
         machine = _closed(_at_phase(machine, Phase.ACTIVE, 100, now), "complete", install.reason)
+        if install.outcome == "failed":
+            proven = replace(install, outcome="complete", reason="", phase=Phase.ACTIVE, percent=100, phase_at=now)
+            machine = replace(machine, install=proven)
         return _moved(machine, State.ACTIVE, "the installed system reported in", now)
     if install is not None and not install.open and report.kind == install.outcome:
         return machine

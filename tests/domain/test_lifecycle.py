@@ -95,6 +95,29 @@ def test_the_installed_system_proves_a_complete_whose_callback_was_lost() -> Non
     assert active.install.outcome == "complete"
 
 
+@pytest.mark.rule("fault-13")
+def test_it_proves_too_that_what_was_only_given_up_had_succeeded() -> None:
+    installing = in_state(State.INSTALLING)
+    assert installing.install is not None
+    silent = lifecycle.overdue(installing, NOW + lifecycle.STALLED_AFTER + 1)
+    late = lifecycle.overdue(installing, installing.install.deadline + 1)
+    used_up = lifecycle.failed(installing, Phase.IMAGE, lifecycle.used_up(installing.install), NOW)
+    for given_up in (silent, late, used_up):
+        assert given_up is not None
+        assert given_up.state is State.FAILED
+        active = lifecycle.after(given_up, Report("active"), NOW)
+        assert active.install is not None
+        assert (active.state, active.install.outcome, active.install.phase) == (
+            State.ACTIVE,
+            "complete",
+            Phase.ACTIVE,
+        )
+    # What reported its own failure stays failed: half a system boots, too.
+    reported = lifecycle.after(installing, Report("failed", Phase.PAYLOAD, message="no payload"), NOW)
+    with pytest.raises(IllegalTransition):
+        lifecycle.after(reported, Report("active"), NOW)
+
+
 def test_an_old_system_that_reports_while_armed_again_changes_nothing() -> None:
     with pytest.raises(IllegalTransition):
         lifecycle.after(in_state(State.ARMED), Report("active"), NOW)
