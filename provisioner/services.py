@@ -72,6 +72,7 @@ def web(settings: Settings, stop: threading.Event) -> None:
             checkup=checkup,
             arm_hours=settings.arm_hours,
             wires=tuple((wire.name, address_of(wire)) for wire in settings.wires),
+            stopping=stop,
         )
         apps: list[tuple[Any, list[socket.socket]]] = [
             (create_people_app(parts), [people_socket(settings)]),

@@ -1,7 +1,8 @@
 """What both web apps are given by wiring."""
 
+import threading
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -47,5 +48,7 @@ class Parts:
     arm_hours: float = 24
     wires: tuple[tuple[str, IPv4Address], ...] = ()
     """Interface names and our address on each, for the page's top bar."""
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when the service stops: streams end by themselves then, and whoever listens connects anew."""
     secure_cookies: bool = False
     """Behind TLS: the session cookie is marked Secure."""

@@ -86,7 +86,7 @@ class Events:
         if position is None:
             position = await run_in_threadpool(self._newest)
         yield ServerSentEvent(comment="connected", retry=1000)
-        while not await request.is_disconnected():
+        while not (self._parts.stopping.is_set() or await request.is_disconnected()):
             try:
                 found = await run_in_threadpool(self._behind, position)
             except StoreUnavailable:

@@ -1,6 +1,7 @@
 """Server-sent events for htmx: what changed, as HTML that is swapped by id."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 
 from fastapi import Request
@@ -31,7 +32,7 @@ def of_board(request: Request, watch: BoardWatch) -> StreamingResponse:
         change = watch.step()
         return _board_message(change, str(watch.position)) if change else ""
 
-    return _response(request, told)
+    return _response(request, told, watch.desk.parts.stopping)
 
 
 def of_drawer(request: Request, watch: DrawerWatch) -> StreamingResponse:
@@ -42,7 +43,7 @@ def of_drawer(request: Request, watch: DrawerWatch) -> StreamingResponse:
         change = watch.step()
         return _drawer_message(change, str(watch.position), csrf) if change else ""
 
-    return _response(request, told)
+    return _response(request, told, watch.desk.parts.stopping)
 
 
 def _board_message(change: BoardChange, position: str) -> str:
@@ -77,13 +78,13 @@ def message(html: str, position: str) -> str:
     return f"id: {position}\n{data}\n"
 
 
-def _response(request: Request, told: Callable[[], str]) -> StreamingResponse:
+def _response(request: Request, told: Callable[[], str], stopping: threading.Event) -> StreamingResponse:
     async def events() -> AsyncIterator[str]:
         # The page says "live" as soon as this arrives.
         yield ": connected\n\n"
         quiet = 0.0
         for _ in range(int(LIFETIME / TICK)):
-            if await request.is_disconnected():
+            if stopping.is_set() or await request.is_disconnected():
                 return
             text = await run_in_threadpool(told)
             if text or quiet >= QUIET:

@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,6 @@ import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from provisioner.actions import accounts
-from provisioner.doctor.checkup import Checkup
 from provisioner.domain import lifecycle
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.lifecycle import Report
@@ -126,17 +125,17 @@ def desktop_of(
     chromium: Browser,
     machines: Sequence[Machine],
     filling: Callable[[Store, list[Machine]], object] = fill,
-    checkup: Checkup | None = None,
+    fittings: Mapping[str, Any] | None = None,
     **context_options: Any,
 ) -> Iterator[Desktop]:
-    """A browser at the page of these machines. ``context_options`` are Playwright's."""
+    """A browser at these machines. ``fittings`` are fields of ``Parts``, ``context_options`` Playwright's."""
     appliance = office.appliance
     filling(appliance.store, list(machines))
     feed = ChangeFeed(appliance.store.real)
     feed.start()
     # A session of the test's clock would be over by now: this one is of today.
     appliance.clock.now = utc_microseconds()
-    app = create_people_app(replace(appliance.parts, snapshot=feed, clock=utc_microseconds, checkup=checkup))
+    app = create_people_app(replace(appliance.parts, snapshot=feed, clock=utc_microseconds, **fittings or {}))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,23 +1,17 @@
-"""The page with a night's work on it: 3 and 300 machines, one failed, one stuck; as a desk and a phone show it.
+"""The page with a night's work on it: 3 and 300 machines, one failed, one stuck.
 
 ``SCREENS=DIR`` keeps the pictures, to be looked at.
 """
 
-import itertools
-import os
-import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from provisioner.doctor.checkup import Checkup
-from provisioner.doctor.findings import ok, problem, unseen, warning
 from provisioner.storage.store import utc_microseconds
 from tests.web.pages import picture
 from tests.web.pages.conftest import Office
-from tests.web.pages.desktop import AXE, Desktop, chromium, desktop_of, serving
+from tests.web.pages.desktop import Desktop, chromium, desktop_of, serving
 from tests.web.pages.fleet import listed, night
 
 __all__ = ["chromium"]
@@ -31,54 +25,6 @@ DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 def full(office: Office, chromium: Browser) -> Iterator[Desktop]:
     with desktop_of(office, chromium, list(night(300, utc_microseconds()))) as made, serving(made.app, made.port):
         yield made
-
-
-FINDINGS = (
-    problem("other-dhcp", "another DHCP server answers on eth1: 10.12.1.9", "find it by its MAC and switch it off"),
-    warning("disk", "4.0 of 100 GiB free in /var/lib/provisioner", "`provisioner image list`"),
-    unseen("fetch", "nothing was fetched: the appliance does not run", "`provisioner serve`, then again"),
-    ok("wire", "interface eth1 is up and has 10.12.1.2/24, DHCP authoritative"),
-)
-BOARD = ("/", "/machines/w001", "/machines/w002")
-"""The table, and the drawers of the failed and of the stuck machine."""
-OTHERS = ("/?state=quarantined", "/subnets", "/bmcs", "/doctor", "/confirm?do=release&m=w001", "/login")
-
-
-@pytest.mark.long
-@pytest.mark.timeout(900)
-@pytest.mark.skipif(not AXE.exists(), reason="`make setup` fetches axe-core")
-@pytest.mark.parametrize(("machines", "addresses"), [(3, BOARD + OTHERS), (300, BOARD)], ids=["3", "300"])
-def test_every_page_reads_well_in_every_light_and_size(
-    office: Office, chromium: Browser, tmp_path: Path, machines: int, addresses: tuple[str, ...]
-) -> None:
-    kept = Path(os.environ.get("SCREENS", tmp_path))
-    kept.mkdir(parents=True, exist_ok=True)
-    found = []
-    fleet = list(night(machines, utc_microseconds()))
-    checkup = None
-    if machines == 3:
-        # And the doctor has something to say: it stands above the machines, too.
-        checkup = Checkup(lambda deep: FINDINGS, utc_microseconds)
-        checkup.look(deep=True)
-    with desktop_of(office, chromium, fleet, checkup=checkup) as made, serving(made.app, made.port):
-        page = made.page
-        for size, scheme, address in itertools.product((DESK, PHONE), ("light", "dark"), addresses):
-            page.set_viewport_size(size)  # type: ignore[arg-type]
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            page.goto(made.url + address)
-            if address in BOARD:
-                expect(page.locator("#live")).to_have_text("live", timeout=15_000)
-            name = f"{machines}-{size['width']}-{scheme}-{re.sub(r'[^a-z0-9]+', '-', address).strip('-')}.png"
-            page.screenshot(path=kept / name)
-            assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), name
-            page.evaluate(AXE.read_text())
-            found += [
-                (name, violation["id"], violation["nodes"][0]["failureSummary"])
-                for violation in page.evaluate("async () => (await axe.run()).violations")
-                if violation["impact"] in ("serious", "critical")
-            ]
-        assert made.complaints == []
-    assert found == []
 
 
 def test_those_that_need_a_person_come_first_and_say_what_is_wrong(full: Desktop) -> None:
