@@ -14,7 +14,7 @@ POWER_ON = 5 * MINUTE
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What should come next; if it is ``overdue``, the likely cause and the fix.
+    """What should come next; if it is ``overdue``, the likely cause and the fix, commands between backticks.
 
     ``cause`` is empty where the state's own reason says it.
     """
@@ -41,7 +41,7 @@ def expected(machine: Machine, around: Surroundings, now: int) -> Expected:  # n
     match machine.state:
         case State.NEW:
             verb, lacks = ("set", "") if machine.approved else ("approve", "an operator's approval, ")
-            fix = f"provisioner machine {verb} {name} --role ROLE --ip ADDRESS"
+            fix = f"`provisioner machine {verb} {name} --role ROLE --ip ADDRESS`"
             return Expected(f"{lacks}a role and an address", True, fix=fix)
         case State.READY:
             return Expected("nothing; it boots its own disk until it is armed")
@@ -99,7 +99,9 @@ def _waiting_for_power(machine: Machine, around: Surroundings, now: int) -> Expe
         seen = around.stranger
         cause += f"; the last packet of an unlisted MAC came from {seen.mac} at {clock(seen.at)} UTC"
     power = (
-        f"provisioner machine power on {machine.name}" if machine.bmc_id else "power it on with network boot first"
+        f"`provisioner machine power on {machine.name}`"
+        if machine.bmc_id
+        else "power it on with network boot first"
     )
     port = f"; check that its switch port is in {where}" if where else ""
     return Expected(step, True, cause, power + port)
@@ -110,7 +112,7 @@ def _after_failure(machine: Machine) -> str:
     if phase is Phase.DISK:
         return "if its disk may be wiped, arm it again with “Wipe” ticked; else name another disk in its role"
     if phase is not None and PHASES.index(phase) <= PHASES.index(Phase.CONFIG):
-        return f"provisioner simulate {machine.name} shows what it is told, its console how far it came"
+        return f"`provisioner simulate {machine.name}` shows what it is told, its console how far it came"
     return "read the install log below; the live system stays up for a look at its console. Then arm it again"
 
 
@@ -123,7 +125,7 @@ _STEPS: dict[Phase, tuple[str, str, str]] = {
     Phase.LOADER: (
         "it fetches the kernel from {appliance}, port 8081",
         "the boot script ran but nobody asked for the kernel; TCP 8081 is filtered, or the image is not imported",
-        "provisioner image list shows what is there; look at its console for iPXE’s error number",
+        "`provisioner image list` shows what is there; look at its console for iPXE’s error number",
     ),
     Phase.KERNEL: (
         "the live system starts and fetches its configuration",
@@ -134,22 +136,22 @@ _STEPS: dict[Phase, tuple[str, str, str]] = {
     Phase.CONFIG: (
         "install.sh starts and reports its first step",
         "it has its configuration but install.sh never reported",
-        "log in at its console and read journalctl -u setup; TCP 80 to {appliance} must be open",
+        "log in at its console and read `journalctl -u setup`; TCP 80 to {appliance} must be open",
     ),
     Phase.CLOCK: (
         "it chooses the disk",
         "the clock was set, then silence",
-        "log in at its console and read journalctl -u setup",
+        "log in at its console and read `journalctl -u setup`",
     ),
     Phase.DISK: (
         "it writes the image",
         "it looks at its disks for too long: one of them may be dying, or a RAID controller hides them",
-        "look at its console; lsblk in the live system shows what it sees",
+        "look at its console; `lsblk` in the live system shows what it sees",
     ),
     Phase.IMAGE: (
         "it finishes the image",
         "the image stopped on its way: a slow or dying disk, or the download from {appliance}, port 8081, hangs",
-        "dmesg at its console names a bad disk; power-cycle it for another attempt",
+        "`dmesg` at its console names a bad disk; power-cycle it for another attempt",
     ),
     Phase.PAYLOAD: (
         "it finishes the role’s offline payload",

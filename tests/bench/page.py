@@ -6,21 +6,33 @@ program share the processors.
 
 - first paint: from the click to the browser's own first-contentful-paint, and to its load event.
 - live: from the time that stands in the event, before it is written to the database, to the changed row.
+- open pages: share of one processor that telling them takes while machines report twenty times a second; without
+  Chromium, and without what writing the reports takes.
 """
 
 import argparse
 import os
 import statistics
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
+from provisioner.storage.feed import ChangeFeed
 from provisioner.storage.store import utc_microseconds
+from provisioner.web.pages.board import View
+from provisioner.web.pages.changes import BoardWatch, Position
+from provisioner.web.pages.desk import Desk
+from provisioner.web.pages.looks import Looks
+from provisioner.web.pages.stream import TICK, board_told
+from provisioner.web.parts import Parts
+from tests.web.appliance import SwitchableStore
 from tests.web.pages.conftest import empty_database, open_office
-from tests.web.pages.desktop import desktop_of, open_chromium, serving
+from tests.web.pages.desktop import desktop_of, open_chromium, report_image, serving
 from tests.web.pages.fleet import fill, night
 
 _PAINTED = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
@@ -64,10 +76,48 @@ def measure(machines: int, rounds: int) -> None:
                 print(f"  event shown  {spoken(told)}", flush=True)
 
 
+def share(parts: Parts, store: SwitchableStore, pages: int, seconds: float) -> float:
+    """Of one processor, what a process with this many open pages takes while machines report."""
+    looks = Looks(Desk(parts))
+    watches = [BoardWatch(looks, View(), Position()) for _ in range(pages)]
+    for watch in watches:
+        board_told(watch)
+    spent, began = time.process_time(), time.monotonic()
+    for step in range(int(seconds / TICK)):
+        for _ in range(int(20 * TICK)):
+            report_image(store, "w003", step % 100, f"wrote part {step}")
+        for watch in watches:
+            board_told(watch)
+        time.sleep(max(0.0, began + (step + 1) * TICK - time.monotonic()))
+    return (time.process_time() - spent) / (time.monotonic() - began)
+
+
+def open_pages(machines: int, counts: Sequence[int], seconds: float) -> None:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(open_office(Path(folder), empty_database(Path(folder)))) as offices,
+    ):
+        appliance = next(offices).appliance
+        fill(appliance.store, list(night(machines, utc_microseconds())))
+        feed = ChangeFeed(appliance.store.real)
+        feed.start()
+        parts = replace(appliance.parts, snapshot=feed, clock=utc_microseconds)
+        print(f"{machines} machines, load {os.getloadavg()[0]:.1f}")
+        without = share(parts, appliance.store, 0, seconds)
+        for pages in counts:
+            taken = 100 * (share(parts, appliance.store, pages, seconds) - without)
+            print(f"  {pages:2d} open pages {taken:5.1f} % of a processor", flush=True)
+        feed.stop()
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--machines", type=int, nargs="+", default=[3, 300, 5000])
+    parser.add_argument("--open", type=int, nargs="*", default=[1, 10, 30], help="pages; none: skip")
+    parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--rounds", type=int, default=10)
     given = parser.parse_args()
-    for count in given.machines:
+    for count in given.machines if given.rounds else ():
         measure(count, given.rounds)
+    if given.open:
+        open_pages(max(given.machines), given.open, given.seconds)

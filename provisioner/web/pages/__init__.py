@@ -6,12 +6,14 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 
+from provisioner.doctor.findings import Finding
 from provisioner.domain.errors import InvalidValue, NotAdmitted, Refused
 from provisioner.web import auth
 from provisioner.web.pages import acts, lists, stream
 from provisioner.web.pages.board import CONDITIONS, View
 from provisioner.web.pages.changes import BoardWatch, DrawerWatch, Position
 from provisioner.web.pages.desk import Board, Desk, Drawer
+from provisioner.web.pages.looks import Looks
 from provisioner.web.pages.render import STATIC, fragment, page
 from provisioner.web.parts import Parts
 
@@ -22,6 +24,7 @@ def router(parts: Parts) -> APIRouter:  # noqa: PLR0915 - every address on one s
     """The page's routes. The gate of ``web.auth`` stands before them; they trust ``request.state.access``."""
     routes = APIRouter(include_in_schema=False)
     desk = Desk(parts)
+    looks = Looks(desk)
     doorkeeper = auth.Doorkeeper(parts)
     files = StaticFiles(directory=STATIC)
 
@@ -49,7 +52,7 @@ def router(parts: Parts) -> APIRouter:  # noqa: PLR0915 - every address on one s
         request: Request, after: str = "", state: str = "", q: str = "", page: int = 1
     ) -> StreamingResponse:
         position = Position.parse(request.headers.get("Last-Event-ID", after))
-        return stream.of_board(request, BoardWatch(desk, _view(state, q, page), position))
+        return stream.of_board(request, BoardWatch(looks, _view(state, q, page), position))
 
     @routes.get("/stream/machines/{name}")
     async def changed_machine(request: Request, name: str, after: str = "") -> StreamingResponse:
@@ -184,11 +187,18 @@ def _board_values(parts: Parts, board: Board, drawer: Drawer | None) -> dict[str
         "available": board.readings.available,
         "rogues": board.rogues,
         "lease_fault": board.lease_fault,
-        "problems": report.problems if (report := parts.checkup and parts.checkup.latest) else (),
+        "problems": _problems(parts, board),
         "has_subnets": bool(parts.snapshot.inventory.subnets),
         "stream_url": board.view.url("/stream/rows", after=str(position)),
         "drawer": drawer,
     }
+
+
+def _problems(parts: Parts, board: Board) -> list[Finding]:
+    """What the doctor found last; another DHCP server only while the board itself does not tell of it."""
+    report = parts.checkup.latest if parts.checkup else None
+    found = report.problems if report else ()
+    return [finding for finding in found if not (board.rogues and finding.check == "other-dhcp")]
 
 
 def _said(

@@ -71,7 +71,11 @@ def act_named(do: str) -> Act:
 
 def for_many(act: Act, count: int) -> Act:
     """The same act as a sentence about several machines."""
-    return replace(act, loses=f"For each of them: {act.loses}") if act.loses and count > 1 else act
+    return (
+        replace(act, loses=f"Each of them: {act.loses[:1].lower()}{act.loses[1:]}")
+        if act.loses and count > 1
+        else act
+    )
 
 
 def sure(act: Act, names: Sequence[str], typed: str) -> None:

@@ -67,11 +67,13 @@ class Chip:
 
 @dataclass(frozen=True, slots=True)
 class Slowest:
-    """The machine furthest behind of those under way."""
+    """Of those under way the one that is silent longest beyond what is usual in its phase."""
 
     name: str
     phase: Phase
     quiet: str
+    usual: str
+    """The fleet's median in that phase; empty while none is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def strip(inventory: Inventory, view: View, usual: Mapping[Phase, int], now: int
         if counts[word] or view.state == word
     )
     under_way = [machine for machine in inventory.machines.values() if moving(machine)]
-    return Strip(len(inventory.machines), chips, _slowest(under_way, now), _estimate(under_way, usual, now))
+    return Strip(len(inventory.machines), chips, _slowest(under_way, usual, now), _estimate(under_way, usual, now))
 
 
 def rows(machines: Iterable[Machine], readings: Readings, now: int) -> tuple[Row, ...]:
@@ -187,16 +189,19 @@ def _row(machine: Machine, readings: Readings, now: int) -> Row:
     )
 
 
-def _slowest(under_way: Sequence[Machine], now: int) -> Slowest | None:
-    behind = min(
+def _slowest(under_way: Sequence[Machine], usual: Mapping[Phase, int], now: int) -> Slowest | None:
+    beyond = max(
         (
-            (PHASES.index(m.install.phase), -since_life(m, now), m.name, m.install.phase)
+            (since_life(m, now) - usual.get(m.install.phase, 0), since_life(m, now), m.name, m.install.phase)
             for m in under_way
             if m.install and m.install.phase
         ),
         default=None,
     )
-    return Slowest(behind[2], behind[3], span(-behind[1])) if behind else None
+    if beyond is None:
+        return None
+    _, quiet, name, phase = beyond
+    return Slowest(name, phase, span(quiet), span(usual[phase]) if usual.get(phase) else "")
 
 
 def _estimate(under_way: Sequence[Machine], usual: Mapping[Phase, int], now: int) -> str:

@@ -14,6 +14,7 @@ from provisioner.domain.spoken import SECOND
 from provisioner.web.pages import readings
 from provisioner.web.pages.board import Row, Strip, View
 from provisioner.web.pages.desk import Board, Desk, Drawer
+from provisioner.web.pages.looks import Looks
 
 OVERLAP = 200
 """Events sent again on connecting: an event is visible up to 200 ms before the snapshot shows what it did."""
@@ -58,7 +59,7 @@ class BoardChange:
 class BoardWatch:
     """One open machines page."""
 
-    desk: Desk
+    looks: Looks
     view: View
     position: Position
     _inventory: Inventory | None = None
@@ -67,18 +68,20 @@ class BoardWatch:
 
     def step(self) -> BoardChange | None:
         """What to tell the page now. Blocking; call it a few times a second."""
-        now = self.desk.parts.clock()
+        parts = self.looks.desk.parts
+        now = parts.clock()
         first = self._last is None
         touched, all_of_them = self._touched(first)
-        inventory = self.desk.parts.snapshot.inventory
         waited = not 0 <= now - self._looked_at < TIME_PASSES
-        if not (touched or all_of_them or waited or inventory is not self._inventory):
+        if not (touched or all_of_them or waited or parts.snapshot.inventory is not self._inventory):
             return None
-        self._inventory, self._looked_at = inventory, now
-        before, after = self._last, self.desk.board(self.view, self._last.readings if self._last else None)
-        self._last = after
+        before, after = self._last, self.looks.board(self.view, self.position.cursor if first else 0)
+        # What is remembered is the board's own age, not what called for it: others may have looked a moment before
+        # that, and then the next step looks again.
+        self._last, self._inventory, self._looked_at = after, after.inventory, now
         whole = after.order != self.position.order
-        self.position = Position(self.position.cursor, after.order)
+        read = after.readings
+        self.position = Position(read.cursor if read.available else self.position.cursor, after.order)
         shown = {row.id: row for row in before.rows} if before else {}
         rows = tuple(
             row
@@ -94,13 +97,9 @@ class BoardWatch:
     def _touched(self, first: bool) -> tuple[set[UUID], bool]:
         after = max(0, self.position.cursor - OVERLAP) if first else self.position.cursor
         try:
-            ids, newest, more = readings.touched(self.desk.parts.store, after, MANY)
-            if more:
-                newest = max(newest, readings.newest(self.desk.parts.store))
+            return readings.touched(self.looks.desk.parts.store, after, MANY)
         except StoreUnavailable:
             return set(), False
-        self.position = Position(max(newest, self.position.cursor), self.position.order)
-        return ids, more
 
 
 def _banners(board: Board) -> tuple[object, ...]:

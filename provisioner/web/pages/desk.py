@@ -7,6 +7,7 @@ from uuid import UUID
 
 from provisioner.domain import outlook
 from provisioner.domain.bmc import Bmc
+from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import Machine, State
 from provisioner.web.packets_numbers import Rogue, lease_fault, rogues
 from provisioner.web.pages import board, readings, timeline
@@ -25,6 +26,7 @@ class Board:
     strip: Strip
     rows: tuple[Row, ...]
     readings: Readings
+    inventory: Inventory
     now: int
     rogues: tuple[Rogue, ...] = ()
     """Other DHCP servers on our wires."""
@@ -80,7 +82,7 @@ class Desk:
         shown = replace(view, page=min(view.page, selection.pages))
         numbers = self.parts.packets_metrics
         rows = board.rows(selection.machines, read, now)
-        return Board(shown, selection, strip, rows, read, now, rogues(numbers), lease_fault(numbers))
+        return Board(shown, selection, strip, rows, read, inventory, now, rogues(numbers), lease_fault(numbers))
 
     def drawer(self, machine: Machine) -> Drawer:
         """Blocking: a few queries for one machine."""

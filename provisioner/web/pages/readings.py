@@ -82,22 +82,14 @@ def story(store: Store, inventory: Inventory, machine: Machine) -> Story:
         return Story(available=False)
 
 
-def touched(store: Store, after: int, limit: int) -> tuple[set[UUID], int, bool]:
-    """Machines with events after this id, the newest id seen, and whether there may be more than ``limit``.
+def touched(store: Store, after: int, limit: int) -> tuple[set[UUID], bool]:
+    """Machines with events after this id, and whether there may be more than ``limit``.
 
     Raises StoreUnavailable.
     """
     with store.reading() as tx:
         events = tx.events.list(after=after, limit=limit)
-    ids = {event.machine_id for event in events if event.machine_id}
-    return ids, max((event.id for event in events), default=after), len(events) >= limit
-
-
-def newest(store: Store) -> int:
-    """Id of the newest event; 0 before the first. Raises StoreUnavailable."""
-    with store.reading() as tx:
-        events = tx.events.list(limit=1)
-    return events[0].id if events else 0
+    return {event.machine_id for event in events if event.machine_id}, len(events) >= limit
 
 
 def newest_of(store: Store, machine: Machine) -> int:

@@ -50,6 +50,13 @@ def _commands(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
+def _typed(command: str) -> Markup:
+    """A command to be typed, and copied by a click. A line breaks between its words only: not behind a hyphen."""
+    words = Markup(" ").join(Markup("<span>{}</span>").format(word) for word in command.split())
+    return Markup('<button type="button" class="copy typed mono" title="Copy">{}</button>').format(words)
+
+
+_templates.filters["typed"] = _typed
 _templates.filters["capitalize_first"] = _capitalize_first
 _templates.filters["commands"] = _commands
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
@@ -27,12 +28,13 @@ ANEW = "event: page:anew\ndata: \n\n"
 
 def of_board(request: Request, watch: BoardWatch) -> StreamingResponse:
     """Rows and strip."""
+    return _response(request, partial(board_told, watch), watch.looks.desk.parts.stopping)
 
-    def told() -> str:
-        change = watch.step()
-        return _board_message(change, str(watch.position)) if change else ""
 
-    return _response(request, told, watch.desk.parts.stopping)
+def board_told(watch: BoardWatch) -> str:
+    """The next event for this page; empty: nothing changed."""
+    change = watch.step()
+    return _board_message(change, str(watch.position)) if change else ""
 
 
 def of_drawer(request: Request, watch: DrawerWatch) -> StreamingResponse:

@@ -94,12 +94,7 @@ class Desktop:
 
     def report(self, name: str, percent: int, said: str) -> int:
         """The machine says how far it is; when it did so, in UTC microseconds."""
-        store, now = self.office.appliance.store, utc_microseconds()
-        with store.transaction("machine") as tx:
-            machine = tx.machines.get(name)
-            tx.machines.put_progress(lifecycle.after(machine, Report("progress", Phase.IMAGE, percent), now))
-            tx.events.add(Event(Kind.REPORT_PROGRESS, said, now, machine.id, phase=Phase.IMAGE))
-        return now
+        return report_image(self.office.appliance.store, name, percent, said)
 
     def latencies(self, name: str, events: int) -> list[float]:
         """Seconds from each event's own time until the open page's row of this machine tells it."""
@@ -111,6 +106,16 @@ class Desktop:
             seen = self.page.wait_for_function("said => window.noted[said]", arg=said, timeout=15_000)
             told.append(float(seen.json_value()) / 1000 - at / 1_000_000)
         return told
+
+
+def report_image(store: Store, name: str, percent: int, said: str) -> int:
+    """A machine says how much of its image it has written; when it did so, in UTC microseconds."""
+    now = utc_microseconds()
+    with store.transaction("machine") as tx:
+        machine = tx.machines.get(name)
+        tx.machines.put_progress(lifecycle.after(machine, Report("progress", Phase.IMAGE, percent), now))
+        tx.events.add(Event(Kind.REPORT_PROGRESS, said, now, machine.id, phase=Phase.IMAGE))
+    return now
 
 
 @pytest.fixture

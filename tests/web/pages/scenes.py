@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -200,6 +201,10 @@ class Set:
     fleet: Callable[[int], list[Machine]]
     filling: Callable[[Store, list[Machine]], object] = fill
     fittings: Callable[[Path], dict[str, Any]] = lambda folder: {}
+
+    def fitted(self, folder: Path) -> dict[str, Any]:
+        """The wire in the top bar, too."""
+        return {"wires": (("eth1", IPv4Address("10.12.0.1")),), **self.fittings(folder)}
 
 
 def _troubled(folder: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def test_a_change_shows_at_once_in_row_and_drawer_and_disturbs_no_typing(desktop
         page.goto(desktop.url)
         expect(page.locator("#live")).to_have_text("live", timeout=15_000)
         page.evaluate_handle("() => { window.stayed = true }")
-        page.get_by_role("link", name="w003").click()
+        page.locator("#rows").get_by_role("link", name="w003").click()
         expect(page).to_have_url(f"{desktop.url}/machines/w003")
         page.locator("#act-release summary").click()
         page.locator("#act-release input[name=typed]").fill("w0")

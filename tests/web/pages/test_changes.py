@@ -15,6 +15,7 @@ from provisioner.web.pages import stream
 from provisioner.web.pages.board import View
 from provisioner.web.pages.changes import MANY, OVERLAP, TIME_PASSES, BoardWatch, DrawerWatch, Position
 from provisioner.web.pages.desk import Desk
+from provisioner.web.pages.looks import Looks
 from provisioner.web.people import create_people_app
 from tests.web.pages.conftest import Office
 from tests.web.pages.fleet import MINUTE, SECOND, bare, fill, installing
@@ -46,7 +47,7 @@ def opened(desk: Desk, view: View | None = None) -> BoardWatch:
     """A page that was just loaded and has caught up."""
     view = view or View()
     board = desk.board(view)
-    watch = BoardWatch(desk, view, Position(board.readings.cursor, board.order))
+    watch = BoardWatch(Looks(desk, fresh=0), view, Position(board.readings.cursor, board.order))
     watch.step()
     return watch
 
@@ -83,7 +84,7 @@ def test_a_page_that_was_away_gets_what_it_missed(office: Office, desk: Desk) ->
     on_their_way(office, 3)
     had = opened(desk).position
     report(office, "w3", 50)
-    resumed = BoardWatch(desk, View(), had).step()
+    resumed = BoardWatch(Looks(desk, fresh=0), View(), had).step()
     assert resumed is not None
     assert "w3" in [row.name for row in resumed.rows]
     assert not resumed.whole
@@ -95,7 +96,7 @@ def test_a_page_that_was_away_for_very_long_gets_every_row(office: Office, desk:
     with office.appliance.store.transaction("test") as tx:
         for _ in range(MANY + OVERLAP):
             tx.events.add(Event(Kind.DHCP_ACK, "renewed", 1, machines[0].id))
-    resumed = BoardWatch(desk, View(), had)
+    resumed = BoardWatch(Looks(desk, fresh=0), View(), had)
     change = resumed.step()
     assert change is not None
     assert len(change.rows) == 3

@@ -36,7 +36,7 @@ def test_it_reads_well_in_every_light_and_size(
     kept.mkdir(parents=True, exist_ok=True)
     found: list[object] = []
     fleet = stage.fleet(utc_microseconds())
-    fittings = stage.fittings(tmp_path)
+    fittings = stage.fitted(tmp_path)
     with desktop_of(office, chromium, fleet, stage.filling, fittings) as made, serving(made.app, made.port):
         for scene, size, light in itertools.product(stage.scenes, SIZES, LIGHTS):
             found += _seen(made, scene, size, light, kept / f"{scene.name}.{size}.{light}.png")

@@ -80,7 +80,7 @@ def test_without_javascript_everything_can_be_read(office: Office, chromium: Bro
         page.locator("#q").fill("w002")
         page.locator("#q").press("Enter")
         expect(page.locator("#rows .row")).to_have_count(1)
-        page.get_by_role("link", name="w002").click()
+        page.locator("#rows").get_by_role("link", name="w002").click()
         expect(page.locator("#drawer h1")).to_have_text("w002")
         expect(page.locator("#timeline li").first).to_contain_text("writing the image")
         page.locator("#drawer .close").click()
