@@ -101,6 +101,10 @@ class BmcRepository(Repository[Bmc], Protocol):
         """List BMCs whose addresses are known to be free, written together."""
         ...
 
+    def addresses(self, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+        """Where these are, by id; one that is gone is left out."""
+        ...
+
 
 class Slots(Repository[Place], Protocol):
     """Places, with or without a machine."""

@@ -1,6 +1,6 @@
 """BMCs and the credentials that open them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -55,6 +55,10 @@ class BmcRows:
     def list(self) -> Sequence[Bmc]:
         t = self._table
         return [_bmc(row) for row in self._run(select(t).order_by(t.c.chassis, t.c.address, t.c.port))]
+
+    def addresses(self, ids: Iterable[UUID]) -> Mapping[UUID, str]:
+        t = self._table
+        return {row.id: row.address for row in self._run(select(t.c.id, t.c.address).where(t.c.id.in_(list(ids))))}
 
     def put(self, item: Bmc, expect_version: int | None = None) -> Bmc:
         t = self._table

@@ -95,6 +95,7 @@ class Row:
     place: str
     ip: str
     mac: str
+    bmc: str
     role: str
     condition: str
     reason: str
@@ -111,6 +112,8 @@ class Readings:
     """By install."""
     events: Mapping[UUID, Event] = field(default_factory=dict)
     """The last one, by machine."""
+    bmcs: Mapping[UUID, str] = field(default_factory=dict)
+    """Addresses, by BMC."""
     usual: Mapping[Phase, int] = field(default_factory=dict)
     """The fleet's medians."""
     cursor: int = 0
@@ -180,6 +183,7 @@ def _row(machine: Machine, readings: Readings, now: int) -> Row:
         place=place(machine.slot),
         ip=str(machine.ip or ""),
         mac=str(machine.boot_mac or ""),
+        bmc=readings.bmcs.get(machine.bmc_id, "") if machine.bmc_id else "",
         role=machine.slot.role,
         condition=condition(machine, now),
         reason=machine.state_reason,

@@ -40,7 +40,7 @@ class Pace:
 
 
 def read(store: Store, pace: Pace, inventory: Inventory, machines: Iterable[Machine], now: int) -> Readings:
-    """Phases and last events of these machines. Never raises StoreUnavailable: rows then come without them."""
+    """Phases, last events and BMCs of these machines. Never raises StoreUnavailable: rows come without them."""
     shown = list(machines)
     try:
         usual = pace.of(store, inventory, now)
@@ -49,6 +49,7 @@ def read(store: Store, pace: Pace, inventory: Inventory, machines: Iterable[Mach
             return Readings(
                 phases=tx.machines.phases_of([m.install.id for m in shown if m.install]),
                 events=tx.events.latest([m.id for m in shown]),
+                bmcs=tx.bmcs.addresses([m.bmc_id for m in shown if m.bmc_id]),
                 usual=usual,
                 cursor=newest[0].id if newest else 0,
             )

@@ -173,5 +173,8 @@
     const now = Date.parse($("#board")?.dataset.now);
     if (now) ahead = Date.now() - now;
     watch();
+    // On a phone the chips are one line that is wider than the screen.
+    const chips = $(".chips"), chip = $(".chip[aria-current]");
+    if (chip) chips.scrollLeft = chip.offsetLeft - (chips.clientWidth - chip.offsetWidth) / 2;
   });
 })();

@@ -1,5 +1,6 @@
 """The page in a real browser: a change in the database shows without a reload, a lost connection resumes."""
 
+import re
 import statistics
 from pathlib import Path
 
@@ -57,9 +58,13 @@ def test_after_a_lost_connection_it_says_so_and_catches_up(desktop: Desktop) -> 
         expect(page.locator("#live")).to_have_text("live", timeout=15_000)
     expect(page.locator("#live")).to_have_text("reconnecting", timeout=15_000)
     desktop.report("w003", 88, "wrote on while nobody looked")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.headers.get("last-event-id", "")))
     with serving(desktop.app, desktop.port):
         expect(page.locator("#live")).to_have_text("live again, caught up", timeout=20_000)
         expect(row(page, "w003")).to_contain_text("image 88 %", timeout=15_000)
+    # It said where it was, so that only what it missed had to be sent.
+    assert any(re.fullmatch(r"\d+\.[0-9a-f]+", position) for position in asked), asked
 
 
 def test_keys_alone_are_enough(desktop: Desktop) -> None:
@@ -67,7 +72,7 @@ def test_keys_alone_are_enough(desktop: Desktop) -> None:
     with serving(desktop.app, desktop.port):
         page.goto(desktop.url)
         expect(page.locator("#live")).to_have_text("live", timeout=15_000)
-        for key in ("j", "j", "x", "Enter"):
+        for key in ("j", "j", "j", "k", "x", "Enter"):
             page.keyboard.press(key)
         expect(page).to_have_url(f"{desktop.url}/machines/w002")
         expect(page.locator("#count")).to_have_text("1 selected")
