@@ -109,7 +109,7 @@ def users(store: Store) -> Sequence[User]:
 
 def add_user(store: Store, name: str, password: str, *, actor: str, now: int) -> User:
     """Raises InvalidValue, Conflict."""
-    name = read.host_name(name)
+    name = read.label(name, "name", "a user's name", "night-shift")
     hashed = passwords.hashed(password)
     with store.transaction(actor) as tx:
         if tx.users.find(name) is not None:
@@ -157,7 +157,7 @@ def create_token(
     store: Store, user: str, name: str, *, actor: str, now: int, days: float | None = None
 ) -> tuple[ApiToken, str]:
     """A bearer token for ``user``, and its secret: shown now and never again. ``days`` None: until revoked."""
-    name = read.host_name(name)
+    name = read.label(name, "name", "a token's name", "nightly-backup")
     if days is not None and not 0 < days <= 3650:
         raise InvalidValue("days", days, "is out of range", "give more than 0 and at most 3650")
     with store.transaction(actor) as tx:

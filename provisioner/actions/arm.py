@@ -7,13 +7,15 @@ from uuid import UUID, uuid4
 from provisioner.actions import reconcile
 from provisioner.actions.enrol import differences, record_state
 from provisioner.domain import lifecycle
-from provisioner.domain.errors import Refused
+from provisioner.domain.errors import InvalidValue, Refused
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.machine import Install, Machine, OnFailure, State
 from provisioner.domain.ports import Compiler, Store, Transaction
 from provisioner.domain.records import RoleRevision
 from provisioner.domain.tokens import install_token, machine_token, token_hash
 
+MOST_HOURS = 8760
+"""A year: who arms a machine for longer means something else."""
 HOUR = 3600 * lifecycle.SECOND
 
 
@@ -38,6 +40,10 @@ def arm(
     (see ``discover``); ``role``: its slot's from now on. Raises Refused (nothing to compile from, invalid role,
     contradicted by the vendor list), IllegalTransition, NotFound.
     """
+    if not 0 < hours <= MOST_HOURS:  # NaN neither
+        raise InvalidValue(
+            "hours", f"{hours:g}", "is no time to wait", f"give more than 0 and at most {MOST_HOURS}"
+        )
     with store.transaction(actor) as tx:
         machine = tx.machines.get(ref)
         reconcile.check(tx, machine)

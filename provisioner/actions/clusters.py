@@ -35,7 +35,7 @@ def put_cluster(
     """
     with store.transaction(actor) as tx:
         if create:
-            name = read.host_name(name)
+            name = read.label(name, "name", "a cluster's name", "core")
             if tx.clusters.find(name) is not None:
                 raise Conflict("name", name, f"cluster {name}", f"`provisioner cluster set {name}` changes it")
         before = Cluster(uuid4(), name) if create else tx.clusters.get(name)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, ip_address, ip_network
 from typing import Any
 
@@ -14,6 +14,7 @@ from provisioner.domain.menu import NONE
 from provisioner.domain.option_set import NO_OPTIONS, OptionSet, code_of, read_options
 from provisioner.domain.subnet import IPNetwork
 
+_IPV4 = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}\Z")
 _HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 # Free text that ends up in boot scripts and kernel lines: no control characters, nothing iPXE or a shell expands.
 _PLAIN = re.compile(r"[\w .,:/@+=()\[\]-]*\Z")
@@ -23,9 +24,23 @@ def host_name(value: object, field: str = "name") -> str:
     """One lower-case RFC 1123 label."""
     text = str(value).strip()
     if not _HOST_LABEL.match(text):
-        raise InvalidValue(
-            field, text, "is not a host name", "use 1 to 63 lower-case letters, digits and hyphens, like node-17"
-        )
+        first, dot, _ = text.partition(".")
+        if dot and _HOST_LABEL.match(first) and not _IPV4.match(text):
+            remedy = (
+                f"write {first} alone; the domain is the subnet's: `provisioner subnet set PREFIX --domain NAME`"
+            )
+            raise InvalidValue(field, text, "has a domain in it", remedy)
+    return label(text, field, "a host name", "node-17")
+
+
+def label(value: object, field: str, kind: str, example: str) -> str:
+    """1 to 63 lower-case letters, digits and inner hyphens: what every kind of name here is made of."""
+    text = str(value).strip()
+    if not _HOST_LABEL.match(text):
+        rule = f"use 1 to 63 lower-case letters, digits and hyphens, like {example}"
+        meant = re.sub(r"[\s_]+", "-", text.lower())
+        remedy = f"did you mean {meant}? {rule}" if _HOST_LABEL.match(meant) else rule
+        raise InvalidValue(field, text, f"is not {kind}", remedy)
     return text
 
 
@@ -89,7 +104,13 @@ def seconds(value: object, field: str) -> float:
 
 def macs(value: object) -> tuple[Mac, ...]:
     """MACs, ``;``-separated or a list, boot NIC first."""
-    read = tuple(Mac.parse(text) for text in _parts(value))
+    parts = _parts(value)
+    for text in parts:
+        if "," in text:
+            raise InvalidValue(
+                "mac", text, "has a comma in it", "separate several MACs by ';', the boot NIC's first"
+            )
+    read = tuple(Mac.parse(text) for text in parts)
     for mac in read:
         if read.count(mac) > 1:
             raise InvalidValue("mac", mac, "is given twice", "name each network card once")
@@ -102,7 +123,18 @@ def address(value: object, field: str = "ip") -> IPAddress:
     try:
         return ip_address(text)
     except ValueError:
-        raise InvalidValue(field, text, "is not an IP address", "write it like 10.12.1.17") from None
+        raise InvalidValue(field, text, "is not an IP address", _address_remedy(text)) from None
+
+
+def _address_remedy(text: str) -> str:
+    """What somebody meant who wrote this for an address."""
+    for slip, meant in (
+        ("without the prefix length, which is the subnet's", text.partition("/")[0]),
+        ("without leading zeros", re.sub(r"\b0+(?=\d)", "", text)),
+    ):
+        if meant != text and _IPV4.match(meant):
+            return f"write it {slip}: {meant}"
+    return "write it like 10.12.1.17"
 
 
 def bmc_address(value: object, field: str = "address") -> IPAddress:
@@ -118,14 +150,29 @@ def addresses(value: object) -> tuple[IPAddress | None, ...]:
     if value is None:
         return ()
     texts = value if isinstance(value, list | tuple) else str(value).split(";")
+    for text in map(str, texts):
+        if "," in text:
+            raise InvalidValue("ip", text, "has a comma in it", "separate several by ';', in the order of the MACs")
     read = tuple(address(text) if str(text).strip() else None for text in texts)
     while read and read[-1] is None:
         read = read[:-1]
     return read
 
 
+_SPECIAL: tuple[tuple[Callable[[IPAddress], bool], str], ...] = (
+    (lambda ip: ip.is_unspecified, "the address of nobody"),
+    (lambda ip: ip.is_link_local, "a link-local address"),
+    (lambda ip: ip.is_multicast, "a multicast address"),
+    (lambda ip: ip.is_reserved, "a reserved address"),
+)
+"""Addresses that belong to no host, by their use (RFC 6890)."""
+
+
 def usable(ip: IPAddress, inventory: Inventory, field: str = "ip") -> None:
-    """Refuse what no host of a known subnet can hold."""
+    """Refuse what no host can hold, or no host of a known subnet."""
+    for is_special, kind in _SPECIAL:
+        if is_special(ip):
+            raise InvalidValue(field, ip, f"is {kind}, no host's", "give the address it has on its network")
     subnet = inventory.subnet_of(ip)
     if subnet is None:
         return

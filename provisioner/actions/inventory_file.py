@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -45,7 +45,8 @@ class ImportRefused(Refused):
     def __init__(self, errors: Sequence[tuple[int, str]]) -> None:
         self.errors = tuple(errors)
         lines = "\n".join(f"line {line}: {sentence}" for line, sentence in errors)
-        super().__init__(f"nothing was imported, {len(errors)} line(s) are wrong:\n{lines}")
+        wrong = "1 line is wrong" if len(errors) == 1 else f"{len(errors)} lines are wrong"
+        super().__init__(f"nothing was imported, {wrong}:\n{lines}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +66,40 @@ def parse(text: str, name: str = "") -> list[Row]:
 
 def parse_csv(text: str) -> list[Row]:
     """Rows of a CSV file with a header line. An empty cell leaves a value as it is."""
-    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff")))
-    header = [cell.strip().lower() for cell in next(reader, [])]
-    _check_columns(header, 1)
+    lines = _lines(text.removeprefix("\ufeff"))
+    first, titles = next(lines, (1, []))
+    header = [cell.lower() for cell in _without_empty_end(titles)]
+    _check_columns(header, first)
     rows: list[Row] = []
     errors: list[tuple[int, str]] = []
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
+    for line, all_cells in lines:
+        cells = _without_empty_end(all_cells)
         if len(cells) > len(header):
-            errors.append(
-                (reader.line_num, f"{len(cells)} cells under {len(header)} columns; quote cells with commas")
-            )
-            continue
-        rows.append((reader.line_num, {k: v.strip() for k, v in zip(header, cells, strict=False) if v.strip()}))
+            errors.append((line, f"{len(cells)} cells under {len(header)} columns; quote cells with commas"))
+        elif cells:
+            rows.append((line, {k: v for k, v in zip(header, cells, strict=False) if v}))
     if errors:
         raise ImportRefused(errors)
     return rows
+
+
+def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Each record with the number of its first line, from 1: a quoted cell may go over several."""
+    reader = csv.reader(io.StringIO(text))
+    line = 1
+    try:
+        for cells in reader:
+            yield line, [cell.strip() for cell in cells]
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise ImportRefused([(line, f"is not CSV ({error}); is a quote left open?")]) from error
+
+
+def _without_empty_end(cells: list[str]) -> list[str]:
+    """Spreadsheets write the empty columns at the right as well."""
+    while cells and not cells[-1]:
+        cells = cells[:-1]
+    return cells
 
 
 def parse_yaml(text: str) -> list[Row]:
@@ -90,7 +108,8 @@ def parse_yaml(text: str) -> list[Row]:
         loaded = YAML(typ="rt").load(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        raise ImportRefused([((mark.line + 1) if mark else 1, f"not valid YAML: {error}")]) from error
+        problem = str(getattr(error, "problem", None) or error).partition("\n")[0]
+        raise ImportRefused([((mark.line + 1) if mark else 1, f"is not YAML: {problem}")]) from error
     items = loaded.get("machines") if isinstance(loaded, Mapping) else loaded
     if not isinstance(items, CommentedSeq):
         raise ImportRefused([(1, "expected a list of machines, each a mapping with name and mac")])
@@ -230,9 +249,16 @@ def _check_columns(names: Sequence[str], line: int) -> None:
         if separator:
             said = f"the columns are separated by {separator!r}, and must be by commas: save it as CSV with commas"
             raise ImportRefused([(line, said)])
+        if len(unknown) == len(names):
+            said = f"{unknown[0]!r} is no column, nor is anything else here; the first line names the columns"
+            raise ImportRefused([(line, f"{said}, like name,mac,ip,role")])
+        if not unknown[0]:
+            raise ImportRefused([(line, f"column {names.index('') + 1} has no name; known columns: {known}")])
         meant = get_close_matches(unknown[0].strip().lower(), (*COLUMNS, *FURTHER_COLUMNS), 1)
         hint = f"did you mean {meant[0]}? " if meant else ""
         raise ImportRefused([(line, f"column {unknown[0]!r} is not known; {hint}known columns: {known}")])
+    if twice := [name for index, name in enumerate(names) if name in names[:index]]:
+        raise ImportRefused([(line, f"column {twice[0]!r} is there twice; keep one (several MACs or IPs: by ';')")])
     missing = [name for name in ("name", "mac") if name not in names and not (name == "mac" and "macs" in names)]
     if missing:
         raise ImportRefused([(line, f"column {missing[0]!r} is missing; name and mac are needed")])

@@ -33,6 +33,9 @@ def enqueue(
     through it. Raises InvalidValue, NotFound, Refused (no BMC).
     """
     if operation not in tuple(Power):
+        if (meant := next((ref for ref in refs if ref in tuple(Power)), None)) is not None:
+            remedy = f"the operation comes first: `provisioner machine power {meant} {operation}`"
+            raise InvalidValue("operation", operation, "is not known", remedy)
         raise InvalidValue("operation", operation, "is not known", f"choose one of {', '.join(Power)}")
     if wave < 0 or not 0 <= every <= _LONGEST_PAUSE:
         raise InvalidValue("wave", f"{wave} every {every:g} s", "makes no waves", "write --wave 20 --every 5s")

@@ -1,5 +1,6 @@
 """Subnets into and out of the inventory."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,10 @@ from provisioner.domain.option_set import (
 )
 from provisioner.domain.ports import Store
 from provisioner.domain.subnet import AddressRange, IPNetwork, Subnet, UnknownPolicy
+
+_DOMAIN = re.compile(
+    r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z"
+)
 
 FIELDS = (
     "gateway",
@@ -54,6 +59,7 @@ def put_subnet(
 ) -> Subnet:
     """Add a subnet, or set the named fields of one. ``create`` refuses one that exists; a menu names ``roles``."""
     network = read.prefix(prefix)
+    _can_have_hosts(network, prefix)
     with store.transaction(actor) as tx:
         before = tx.subnets.find(str(network))
         if before is not None and create:
@@ -111,14 +117,14 @@ def _with_fields(subnet: Subnet, fields: Mapping[str, Any], roles: frozenset[str
         if field in fields:
             changes[field] = tuple(read.address(text, field) for text in _listed(fields[field]))
     if "domain" in fields:
-        changes["domain"] = read.plain(fields["domain"] or "", "domain")
+        changes["domain"] = _domain(fields["domain"])
     if "vlan" in fields:
         changes["vlan"] = read.whole(fields["vlan"], "vlan", 1, 4094)
     if "lease_seconds" in fields:
         seconds = read.whole(fields["lease_seconds"], "lease_seconds", 60, 30 * 86400)
         changes["lease_seconds"] = 3600 if seconds is None else seconds
     if "pools" in fields:
-        changes["pools"] = tuple(_range(subnet.prefix, text) for text in _listed(fields["pools"]))
+        changes["pools"] = _pools(subnet.prefix, _listed(fields["pools"]))
     if "unknown" in fields:
         changes["unknown"] = UnknownPolicy(_choice(fields["unknown"], "unknown", tuple(UnknownPolicy)))
     if "arm" in fields:
@@ -163,6 +169,15 @@ def _options(subnet: Subnet, value: Any) -> OptionSet:
     return after
 
 
+def _can_have_hosts(network: IPNetwork, text: str) -> None:
+    """Refuse a prefix that no rack's network can have, before it stands in the way of a right one."""
+    if network.num_addresses == 1:
+        why = "names a single address" if "/" in text else "has no length"
+        raise InvalidValue("prefix", text, why, "write the network with its length, like 10.12.1.0/24")
+    if network.is_loopback or network.is_multicast or network.is_link_local or network.prefixlen == 0:
+        raise InvalidValue("prefix", text, "cannot be a network of machines", "write one like 10.12.1.0/24")
+
+
 def _listed(value: Any) -> list[str]:
     if value is None or value == "":
         return []
@@ -183,13 +198,35 @@ def _host_in(prefix: IPNetwork, value: Any, field: str) -> IPAddress:
     ip = read.address(value, field)
     if ip not in prefix:
         raise InvalidValue(field, ip, f"is not in {prefix}", "give an address of this subnet")
+    if prefix.version == 4 and prefix.prefixlen < 31 and ip in (prefix.network_address, prefix.broadcast_address):
+        raise InvalidValue(field, ip, f"is the network or broadcast address of {prefix}", "choose a host address")
     return ip
+
+
+def _domain(value: Any) -> str:
+    """A DNS domain in lower case, or '' (RFC 1123, part 2.1)."""
+    text = str(value or "").strip().lower().removesuffix(".")
+    if text and not _DOMAIN.match(text):
+        raise InvalidValue("domain", str(value), "is not a domain name", "write it like rack1.example.org")
+    return text
+
+
+def _pools(prefix: IPNetwork, texts: list[str]) -> tuple[AddressRange, ...]:
+    pools = tuple(_range(prefix, text) for text in texts)
+    for index, pool in enumerate(pools):
+        for text, other in zip(texts, pools[:index], strict=False):
+            if int(pool.first) <= int(other.last) and int(other.first) <= int(pool.last):
+                raise InvalidValue("pools", texts[index], f"overlaps {text}", "name each address once")
+    return pools
 
 
 def _range(prefix: IPNetwork, text: str) -> AddressRange:
     first, dash, last = text.partition("-")
     if not dash:
         raise InvalidValue("pools", text, "is not a range", "write it like 10.12.1.200-10.12.1.250")
+    if last.strip().isdigit():
+        whole = f"{first.strip().rpartition('.')[0]}.{last.strip()}"
+        raise InvalidValue("pools", text, "ends in half an address", f"write both in full: {first.strip()}-{whole}")
     found = AddressRange(_host_in(prefix, first.strip(), "pools"), _host_in(prefix, last.strip(), "pools"))
     if int(found.first) > int(found.last):
         raise InvalidValue("pools", text, "runs backwards", "put the lower address first")

@@ -64,7 +64,7 @@ class RoleFolder:
             if ROLE_NAME.match(name) and (self.root / name).is_dir():
                 raise Refused(
                     f"role {name!r} has no {ROLE_FILE} in {self.root / name}",
-                    "write one; `image: flatcar` is enough to begin with",
+                    "copy another role's and edit it; description, image and format must be there",
                 )
             raise NotFound("role", name, f"there is: {', '.join(self.names()) or 'none'}")
         looks = (_looks(self.root / name), _looks(self.root / SHARED))
@@ -109,7 +109,7 @@ def parameters(role: Role, given: Mapping[str, Any]) -> dict[str, Any]:
         except ValueError as error:
             problems.append(_parameter_problem(role, name, f"{value!r} {error}"))
     if problems:
-        remedy = "set it with `provisioner machine set MACHINE --param NAME=VALUE`"
+        remedy = 'set them with `provisioner machine set MACHINE --params \'{"NAME": "VALUE"}\'`'
         raise InvalidDocument(sorted(problems, key=lambda p: p.key), remedy)
     return values
 

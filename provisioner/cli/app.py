@@ -3,6 +3,7 @@
 A command's module is imported when the command is typed: the help waits for none of them.
 """
 
+import os
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -16,6 +17,7 @@ from typer.main import get_group
 
 from provisioner.cli import config_file
 from provisioner.domain.errors import Refused, StoreUnavailable
+from provisioner.misfits import misfit
 
 COMMANDS = {
     "serve": "Serve DHCP, TFTP, the machines, the page and the images until stopped.",
@@ -81,6 +83,7 @@ app = typer.Typer(
     cls=_Root,
     help="Bare-metal provisioning: DHCP, TFTP and HTTP from one inventory.",
     no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -94,8 +97,14 @@ def root(
         Path | None,
         typer.Option(readable=False, help="Settings file; may stand before or after the command.", metavar="FILE"),
     ] = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """Bare-metal provisioning: DHCP, TFTP and HTTP from one inventory."""
+    if version:
+        from importlib.metadata import version as installed  # noqa: PLC0415 - slow, and nothing else needs it
+
+        print(f"provisioner {installed('provisioner')}")
+        raise typer.Exit
     config_file.use(config)
 
 
@@ -109,12 +118,37 @@ def whole() -> TyperGroup:
 def main(argv: list[str] | None = None) -> None:
     """Run a command. Exit codes: 0 done, 1 refused or failed, 2 usage, 3 partly done."""
     try:
-        app(config_first(sys.argv[1:] if argv is None else argv), prog_name="provisioner")
+        words = config_first(sys.argv[1:] if argv is None else argv)
+        raise SystemExit(app(words, prog_name="provisioner", standalone_mode=False))
     except (Refused, StoreUnavailable) as refusal:
         print(f"provisioner: {refusal}", file=sys.stderr)
         raise SystemExit(1) from None
+    except typer.Abort:
+        raise SystemExit(130) from None
+    except typer.TyperException as misuse:
+        if said := usage(misuse):
+            print(f"provisioner: {said}", file=sys.stderr)
+        raise SystemExit(2) from None
     except BrokenPipeError:
+        # Python flushes once more at exit, and would complain there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+
+
+def usage(misuse: Exception) -> str:
+    """A command line that cannot be understood, in one sentence with its remedy; '' if the help was printed."""
+    context = getattr(misuse, "ctx", None)
+    parameter = getattr(misuse, "param", None)
+    problem = str(getattr(misuse, "format_message", misuse.__str__)()).strip().removesuffix(".")
+    # By its look: to import pydantic for its name would slow every command down.
+    if parameter is not None and (errors := getattr(misuse.__cause__, "errors", None)):
+        detail = errors()[0]
+        named = parameter.get_error_hint().strip("'")
+        problem = f"{named} {detail['input']!r} {misfit(detail)}"
+    if not problem:
+        return ""
+    help_of = f"`{context.command_path if context else 'provisioner'} --help` shows how"
+    return f"{problem}; {help_of}" if not problem.endswith("?") else f"{problem} {help_of}"
 
 
 def config_first(argv: list[str]) -> list[str]:
@@ -126,7 +160,10 @@ def config_first(argv: list[str]) -> list[str]:
         if word == "--":
             rest += [word, *words]
         elif word == "--config":
-            moved = [word, *([value] if (value := next(words, None)) is not None else [])]
+            value = next(words, None)
+            if value is None:
+                raise typer.TyperException("--config names no file")
+            moved = [word, value]
         elif word.startswith("--config="):
             moved = [word]
         else:

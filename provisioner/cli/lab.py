@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from provisioner.cli import session
+from provisioner.domain.errors import NotFound
 from provisioner.lab import record
 from provisioner.lab.run import LabOptions
 from provisioner.lab.run import main as run_lab
@@ -66,10 +67,12 @@ def up(machines: Machines = 2, firmware: Firmware = "mixed") -> None:
 @app.command(epilog="Example: `provisioner lab down`")
 def down(name: Annotated[str, typer.Argument(metavar="[LAB]", help="Default: all of them.")] = "") -> None:
     """End labs and remove everything they left: processes, namespaces, directories."""
-    for lab in record.labs():
-        if name in ("", lab.name):
-            record.end(lab)
-            session.say(f"{lab.name} is down")
+    wanted = [lab for lab in record.labs() if name in ("", lab.name)]
+    if name and not wanted:
+        raise NotFound("lab", name, "`provisioner lab status` shows what there is")
+    for lab in wanted:
+        record.end(lab)
+        session.say(f"{lab.name} is down")
 
 
 @app.command(epilog="Example: `provisioner lab status`")

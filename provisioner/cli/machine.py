@@ -1,20 +1,19 @@
 """``provisioner machine``: the inventory, and what is asked of machines."""
 
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from provisioner.actions import arm as arming
 from provisioner.actions import edits as saving
 from provisioner.actions import enrol, intent, inventory_file, newcomers, power
 from provisioner.actions import fields as read
-from provisioner.cli import boot_from, console, edits, rescue, session
+from provisioner.cli import boot_from, console, edits, rescue, session, transitions
 from provisioner.cli.job import finish
-from provisioner.domain.errors import Refused
+from provisioner.cli.transitions import Hours, Refs, Wipe
+from provisioner.domain.errors import InvalidValue, Refused
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.inventory import slot_order
 from provisioner.domain.machine import Machine, State
@@ -27,7 +26,6 @@ app.command(epilog=boot_from.EXAMPLE)(boot_from.boot)
 app.add_typer(boot_from.media, name="media")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Ref = Annotated[str, typer.Argument(metavar="MACHINE", help="Name, id, MAC or address.")]
-Refs = Annotated[list[str], typer.Argument(metavar="MACHINE...", help="Names, ids, MACs or addresses.")]
 DhcpOptions = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="NAME=VALUE", help="A DHCP option, again for more; NAME= removes."),
@@ -71,6 +69,8 @@ def list_machines(
     json: Json = False,
 ) -> None:
     """List machines in the order of their slots."""
+    if state and state not in tuple(State):
+        raise InvalidValue("state", state, "is not known", f"choose one of {', '.join(State)}")
     with session.house() as house, house.store.reading() as tx:
         bmcs = {bmc.id: bmc.address for bmc in tx.bmcs.list()}
         machines = sorted(tx.machines.list(), key=slot_order)
@@ -82,9 +82,8 @@ def list_machines(
     if json:
         session.show_json(rows)
     else:
-        session.show_table(
-            COLUMNS, rows, "no machines; `provisioner machine add --name node-01 --mac 52:54:00:12:34:56`"
-        )
+        none = "no machines; `provisioner machine add --name node-01 --mac 52:54:00:12:34:56`"
+        session.show_table(COLUMNS, rows, f"none of {len(machines)} machines is like that" if machines else none)
 
 
 @app.command(epilog="Example: `provisioner machine show node-01`")
@@ -169,6 +168,12 @@ def set_fields(
         session.show_json(as_dict(changed))
     else:
         session.say(f"{changed.name}: {enrol.describe(changed)}; {changed.state}")
+    if changed.state is State.ARMED:
+        session.warn(
+            f"it stays armed with what was compiled before; anew: `provisioner machine arm {changed.name}`"
+        )
+    elif changed.state is State.INSTALLING:
+        session.warn("the install that is under way goes on with what was compiled before")
 
 
 @app.command(epilog="Example: `provisioner machine remove node-01`")
@@ -189,18 +194,14 @@ def remove(
     epilog="Example: `provisioner machine import rack1.csv`; columns: name,mac,ip,role,rack,unit,bmc,labels",
 )
 def import_file(
-    file: Annotated[Path, typer.Argument(readable=False, help="CSV or YAML; '-' reads CSV from standard input.")],
+    file: Annotated[
+        Path, typer.Argument(readable=False, help="CSV, YAML or JSON; '-' reads CSV or JSON from standard input.")
+    ],
     json: Json = False,
 ) -> None:
     """Add and change machines from a file: all of it, or nothing."""
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise Refused(f"file {str(file)!r} cannot be read ({error.strerror})", "check the path") from error
-    except UnicodeDecodeError as error:
-        raise Refused(f"file {str(file)!r} is not UTF-8 text", "save it as CSV in UTF-8") from error
-    parse = inventory_file.parse_yaml if file.suffix in (".yaml", ".yml") else inventory_file.parse_csv
-    rows = parse(text)
+    text, name = session.read(str(file))
+    rows = inventory_file.parse(text, name)
     with session.house() as house:
         done = inventory_file.import_machines(
             house.store, rows, actor=session.actor(), now=session.now(), roles=house.role_names()
@@ -215,33 +216,14 @@ def import_file(
 def export(format: Annotated[str, typer.Option(help="csv or yaml.")] = "csv") -> None:  # noqa: A002
     """Print the inventory as a file that imports back to the same."""
     if format not in ("csv", "yaml"):
-        raise typer.BadParameter(f"format {format!r} is not known; choose csv or yaml")
+        raise InvalidValue("format", format, "is not known", "choose csv or yaml")
     with session.house() as house:
         rows = inventory_file.export_rows(house.store)
     text = inventory_file.to_csv(rows) if format == "csv" else inventory_file.to_yaml(rows)
     sys.stdout.write(text)
 
 
-@app.command(epilog="Example: `provisioner machine arm node-01 --hours 4`")
-def arm(
-    machines: Refs,
-    hours: Annotated[float | None, typer.Option(help="How long it may wait for its netboot.")] = None,
-    wipe: Annotated[bool, typer.Option(help="Foreign data on the install disk may be lost.")] = False,
-) -> None:
-    """Freeze what each machine will be told; its next netboot installs."""
-    with session.house() as house:
-        for ref in machines:
-            armed = arming.arm(
-                house.store,
-                house.compiler,
-                house.keyring.token_key,
-                ref,
-                actor=session.actor(),
-                now=session.now(),
-                hours=hours or house.settings.arm_hours,
-                wipe=wipe,
-            )
-            session.say(f"{armed.name}: {armed.state}, {armed.state_reason}")
+app.command(epilog="Example: `provisioner machine arm node-01 --hours 4`")(transitions.arm)
 
 
 @app.command(epilog="Example: `provisioner machine approve server-525400123456 --role simple --ip 10.12.1.17`")
@@ -261,41 +243,18 @@ def approve(
     session.say(f"{after.name}: {after.state}, {after.state_reason}")
 
 
-@app.command(epilog="Example: `provisioner machine disarm node-01`")
-def disarm(machines: Refs) -> None:
-    """Void an armed install."""
-    _each(machines, arming.disarm)
-
-
-@app.command(epilog="Example: `provisioner machine release node-01`")
-def release(machines: Refs) -> None:
-    """Give machines back: no install, no tokens; their disks are left alone."""
-    _each(machines, arming.release)
-
-
-@app.command(epilog="Example: `provisioner machine accept node-01`")
-def accept(machines: Refs) -> None:
-    """Say that quarantined machines are who they are: UUID and serial known so far are forgotten."""
-    _each(machines, arming.accept)
-
-
-@app.command(epilog="Example: `provisioner machine retire node-01`")
-def retire(machines: Refs) -> None:
-    """Take machines out of service: they get no answer any more."""
-    _each(machines, arming.retire)
-
-
-@app.command(epilog="Example: `provisioner machine restore node-01`")
-def restore(machines: Refs) -> None:
-    """Take retired machines back into service."""
-    _each(machines, arming.restore)
+app.command(epilog="Example: `provisioner machine disarm node-01`")(transitions.disarm)
+app.command(epilog="Example: `provisioner machine release node-01`")(transitions.release)
+app.command(epilog="Example: `provisioner machine accept node-01`")(transitions.accept)
+app.command(epilog="Example: `provisioner machine retire node-01`")(transitions.retire)
+app.command(epilog="Example: `provisioner machine restore node-01`")(transitions.restore)
 
 
 @app.command(epilog="Example: `provisioner machine install node-01 node-02`")
 def install(
     machines: Refs,
-    hours: Annotated[float | None, typer.Option(help="How long it may wait for its netboot.")] = None,
-    wipe: Annotated[bool, typer.Option(help="Foreign data on the install disk may be lost.")] = False,
+    hours: Hours = None,
+    wipe: Wipe = False,
     json: Json = False,
 ) -> None:
     """Arm, then power-cycle to the network over the BMC."""
@@ -307,7 +266,7 @@ def install(
             machines,
             actor=session.actor(),
             now=session.now(),
-            hours=hours or house.settings.arm_hours,
+            hours=house.settings.arm_hours if hours is None else hours,
             wipe=wipe,
         )
         finish(house, job, json)
@@ -340,7 +299,7 @@ def power_machines(
 @app.command(epilog="Example: `provisioner machine events node-01 --limit 20`")
 def events(
     machine: Annotated[str, typer.Argument(metavar="[MACHINE]", help="Default: all machines.")] = "",
-    limit: Annotated[int, typer.Option(help="How many of the newest.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="How many of the newest.")] = 50,
     json: Json = False,
 ) -> None:
     """What happened, with reasons, oldest first."""
@@ -367,13 +326,6 @@ def log(machine: Ref) -> None:
             f"machine {found.name} has sent no log", "it sends one at the end of an install or on failure"
         )
     session.say(str(logs[0].data.get("text", "")).rstrip())
-
-
-def _each(refs: list[str], step: Callable[..., Machine]) -> None:
-    with session.house() as house:
-        for ref in refs:
-            after = step(house.store, ref, actor=session.actor(), now=session.now())
-            session.say(f"{after.name}: {after.state}, {after.state_reason}")
 
 
 def event_dict(event: Event) -> dict[str, Any]:

@@ -47,26 +47,37 @@ def moment(at: int | None) -> str:
 def read(file: str) -> tuple[str, str]:
     """A file's text ('-' is stdin), and the name that tells its format. Raises Refused."""
     try:
-        return (sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")), file
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise Refused(f"file {file!r} cannot be read ({error.strerror})", "check the path") from error
-    except UnicodeDecodeError as error:
-        raise Refused(f"file {file!r} is not UTF-8 text", "save it in UTF-8") from error
+    if data.startswith((b"PK\3\4", b"\xd0\xcf\x11\xe0")):
+        raise Refused(f"file {file!r} is a spreadsheet program's own format", "save it as CSV in UTF-8")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise Refused(f"file {file!r} is not UTF-8 text", "save it in UTF-8 (spreadsheets: as CSV in UTF-8)")
+    return text.replace("\r\n", "\n").replace("\r", "\n"), file
 
 
-def password(asked: str, *, stdin: bool, file: Path | None = None) -> str:
+def password(asked: str, *, stdin: bool, file: Path | None = None, new: bool = False) -> str:
     """A password that stands on no command line: from a file's first line, a prompt, or where nobody types, stdin.
 
-    ``asked``: whose it is. Raises Refused.
+    ``asked``: whose it is; ``new``: a slip would lock them out, so a prompt asks twice. Raises Refused.
     """
     if file is not None:
         text, _ = read(str(file))
     elif stdin or not sys.stdin.isatty():
         text = sys.stdin.readline()
     else:
-        return getpass.getpass(f"Password of {asked}: ")
+        typed = getpass.getpass(f"Password of {asked}: ")
+        if new and getpass.getpass("Once more: ") != typed:
+            raise Refused(f"the two passwords of {asked} differ", "type it anew")
+        return typed
     if not text:
-        raise Refused(f"the password of {asked} is missing", "give it on standard input, or --password-file FILE")
+        ways = "give it on standard input" + ("" if new else ", or --password-file FILE")
+        raise Refused(f"the password of {asked} is missing", ways)
     return text.splitlines()[0]
 
 

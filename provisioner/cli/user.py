@@ -1,6 +1,5 @@
 """``provisioner user``: the people who may use the page and the API."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -17,11 +16,7 @@ def add(
     password_stdin: Annotated[bool, typer.Option(help="Read the password from standard input.")] = False,
 ) -> None:
     """Add a user. The password is asked for; it never stands on a command line."""
-    password = (
-        sys.stdin.readline().rstrip("\r\n")
-        if password_stdin
-        else typer.prompt(f"Password for {name}", hide_input=True, confirmation_prompt=True)
-    )
+    password = session.password(name, stdin=password_stdin, new=True)
     with session.house() as house:
         accounts.add_user(house.store, name, password, actor=session.actor(), now=session.now())
     session.say(f"user {name} added")

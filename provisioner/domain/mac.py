@@ -31,6 +31,8 @@ class Mac(bytes):
             why = "is not a MAC address"
             if len(digits) == 16:
                 why = "is a 64-bit name (WWN, EUI-64 or InfiniBand GUID), not a MAC"
+            elif len(digits) == 40:
+                why = "is an InfiniBand address, not a MAC; name an Ethernet card of that machine"
             elif re.fullmatch(r"\d+([.,]\d+)?E[+-]?\d+", text, re.IGNORECASE):
                 why = "is a number that a spreadsheet made of a MAC address; make that column text there"
             raise InvalidValue(field, text, why, "write six pairs of hexadecimal digits, like 52:54:00:12:34:56")

@@ -27,6 +27,13 @@ _DEPTH = 3
 """Indexes in indexes."""
 
 
+def _why(error: Exception) -> str:
+    """Without a traceback's ornaments: tarfile lists every decompressor that it tried."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "not a tar file" if "\n" in str(error) else str(error) or "it ends too early"
+
+
 def import_archive(store: ContainerStore, path: Path, name: str = "") -> Sequence[Container]:
     """Take in every image of a tar file. ``name``: for an archive with one image that names none, or another name.
 
@@ -44,7 +51,7 @@ def import_archive(store: ContainerStore, path: Path, name: str = "") -> Sequenc
             return found
     except (OSError, tarfile.TarError, EOFError) as error:
         raise InvalidValue(
-            "file", path, f"cannot be read as a tar ({error})", "`docker save` or `skopeo copy` makes one"
+            "file", path, f"cannot be read as a tar ({_why(error)})", "`docker save` or `skopeo copy` makes one"
         ) from error
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidValue(

@@ -70,8 +70,8 @@ def read_version(directory: Path) -> str:
     text = path.read_text(errors="replace") if path.is_file() else ""
     version = published_version(text)
     if version is None:
-        why = "names no version" if text else "is not there"
-        raise InvalidValue("version", "version.txt", why, "give the version: `--version V`")
+        why = "names no version" if text else "is not among the files"
+        raise InvalidValue("file", "version.txt", why, "say which release it is: --version V")
     return version
 
 

@@ -63,6 +63,8 @@ class PayloadStore:
     def add(self, file: Path, path: str = "") -> Payload:
         """Take a file in under ``path`` (default: its name); who reads a replaced one keeps the old bytes."""
         path = path or file.name
+        if path.startswith("/"):
+            raise InvalidValue("path", path, "begins with a slash", f"paths are below /payload: {path.lstrip('/')}")
         if not _PATH.match(path) or path == "SHA256SUMS":
             raise InvalidValue(
                 "path", path, "cannot be part of a URL", "use letters, digits and . _ + ~ - between /"

@@ -229,7 +229,9 @@ class ImageStore:
         there = [f"{entry.name}/{known}" for entry in _visible(self.root) for known in self.versions(entry.name)]
         remedy = f"there is: {', '.join(sorted(there))}" if there else "none is imported yet"
         return NotFound(
-            "image", f"{name}/{version}" if version else name, f"{remedy}; `provisioner image import DIR`"
+            "image",
+            f"{name}/{version}" if version else name,
+            f"{remedy}; `provisioner image import DIR --name {name}`",
         )
 
     def _read(self, name: str, version: str, read: Callable[[Root], T]) -> T:

@@ -1,6 +1,7 @@
 """The appliance under test: a real ``provisioner serve`` in its namespace, driven by its command line."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -72,6 +73,7 @@ class Appliance:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
+                    env=_environment(),
                     pass_fds=(page.fileno(),),
                     start_new_session=True,
                 )
@@ -113,6 +115,7 @@ class Appliance:
             done = subprocess.run(
                 self._argv(*words),
                 input=data,
+                env=_environment(),
                 capture_output=True,
                 text=True,
                 timeout=_COMMAND_SECONDS,
@@ -146,6 +149,11 @@ class Appliance:
                 for protocol, ports in _PORTS.items()
             )
         return False
+
+
+def _environment() -> dict[str, str]:
+    """Ours without its settings, which would win over the lab's file: a lab never touches another inventory."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("PROVISIONER_")}
 
 
 def configuration(values: Mapping[str, object]) -> str:

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 import provisioner
+from provisioner.boot.roles import RoleFolder
 from provisioner.domain.boot import LOADER_LABEL, SHIM
 from provisioner.domain.errors import Refused
 from provisioner.lab import faults, record
@@ -96,6 +97,9 @@ def main(options: LabOptions) -> int:
     for named in options.images:
         if not Path(named.partition("=")[2]).is_dir():
             raise Refused(f"--image {named!r} names no folder", "write NAME=DIR")
+    roles = RoleFolder(options.cloud_configs or TREE / "cloud_configs")
+    for name in options.role.split(",") if options.install else ():
+        roles.get(name.strip())
     if options.drop_callbacks:
         check_requirements(uefi=False, further=[("nft", "nftables")])
     image = options.netboot_assets / "build" / "images" / IMAGE / "lab"

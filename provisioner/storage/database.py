@@ -155,14 +155,32 @@ def translated() -> Iterator[None]:
     except (exc.ProgrammingError, exc.DataError):
         raise
     except exc.DBAPIError as error:
-        raise StoreUnavailable(f"the database cannot be used now: {_first_line(error.orig)}") from error
+        raise StoreUnavailable(f"the database cannot be used now: {_said(error.orig)}") from error
     except (sqlite3.OperationalError, sqlite3.DatabaseError, psycopg.OperationalError) as error:
         # Raised while a connection is being prepared, before SQLAlchemy wraps what the driver says.
-        raise StoreUnavailable(f"the database cannot be used now: {_first_line(error)}") from error
+        raise StoreUnavailable(f"the database cannot be used now: {_said(error)}") from error
 
 
-def _first_line(error: BaseException | None) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _said(error: BaseException | None) -> str:
+    """What the driver says on its first line, and what to look at."""
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    remedy = next((remedy for words, remedy in _LOOK_AT.items() if words in said), "")
+    return f"{said}; {remedy}" if remedy else said
+
+
+_LOOK_AT = {
+    "Connection refused": "does PostgreSQL run there, and listen on that address? see database_url",
+    "failed to resolve host": "check the host's name in database_url",
+    "timeout expired": "is the host in database_url up, and does a firewall let PostgreSQL through?",
+    "password authentication failed": "correct user and password in database_url",
+    "does not exist": "make it with PostgreSQL's createuser or createdb, or correct database_url",
+    "readonly database": "give the file to the user of the services: `chown provisioner: FILE`",
+    "unable to open database file": "may this user write there? run as its owner or as root",
+    "disk is full": "free some space: `provisioner image list` shows what images take",
+    "file is not a database": "it is damaged or something else's: `provisioner db restore FILE --replace`",
+    "malformed": "it is damaged: `provisioner db restore FILE --replace`",
+}
+"""What each driver's words ask for."""
 
 
 def _conflict(error: exc.IntegrityError) -> Conflict:

@@ -33,7 +33,7 @@ def test_a_listed_machine_with_role_and_address_is_ready(store: SqlStore) -> Non
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"name": "Node_1"}, "name 'Node_1' is not a host name; use 1 to 63"),
+        ({"name": "Node_1"}, "name 'Node_1' is not a host name; did you mean node-1? use 1 to 63"),
         ({"mac": "52:54:00:12:34"}, "mac '52:54:00:12:34' is not a MAC address; write six pairs"),
         ({"mac": ""}, "mac '' is missing; a machine needs its mac"),
         ({"ip": "10.12.1"}, "ip '10.12.1' is not an IP address; write it like"),

@@ -92,7 +92,7 @@ def test_a_file_of_another_shape_says_what_is_expected(store: SqlStore, text: st
     ("text", "sentence"),
     [
         ("machines: 3\n", "line 1: expected a list of machines"),
-        ("- name: a\n  mac: [\n", "not valid YAML"),
+        ("- name: a\n  mac: [\n", "is not YAML: expected the node content"),
         ("- name: a\n  mac: 52:54:00:00:00:01\n- b\n", "line 3: is not a mapping"),
     ],
 )

@@ -205,7 +205,7 @@ def test_allocate_shows_a_plan_and_applies_exactly_that_one(
         ("node-01", "10.12.1.10", "ready"),
         ("node-02", "10.12.1.11", "ready"),
     ]
-    monkeypatch.setattr("sys.stdin", io.StringIO(plan))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(plan.encode())))
     again = run("allocate", "apply", "-")
     assert (again.code, "the inventory changed since this plan was made" in again.err) == (1, True)
 

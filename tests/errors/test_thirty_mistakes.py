@@ -9,27 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Ran, Run, release, run
-
-__all__ = ["release", "run"]  # fixtures of the command line
+from tests.cli.conftest import Run
+from tests.errors.conftest import refused
 
 HERE = "`provisioner machine show node-01` shows it; change it there or give another one here"
-
-
-@pytest.fixture
-def rack(run: Run) -> Run:
-    """One subnet, one machine."""
-    assert run("subnet", "add", "10.12.1.0/24", "--gateway", "10.12.1.1").code == 0
-    words = ("machine", "add", "--name", "node-01", "--mac", "52:54:00:00:00:01", "--ip", "10.12.1.11")
-    assert run(*words, "--role", "simple").code == 0
-    return run
-
-
-def refused(done: Ran) -> str:
-    """The one sentence; nothing else is printed, and there is no stack trace."""
-    assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("provisioner: ")
-    return done.err.removeprefix("provisioner: ").removesuffix("\n")
 
 
 SHIPPED = Path(__file__).parents[2] / "cloud_configs"
@@ -62,7 +45,8 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     # -- machines
     "a name with an underscore": (
         ("machine", "add", "--name", "node_02", "--mac", "52:54:00:00:00:02"),
-        "name 'node_02' is not a host name; use 1 to 63 lower-case letters, digits and hyphens, like node-17",
+        "name 'node_02' is not a host name; did you mean node-02? "
+        "use 1 to 63 lower-case letters, digits and hyphens, like node-17",
     ),
     "a MAC cut short": (
         ("machine", "add", "--name", "node-02", "--mac", "52:54:00:00:02"),
@@ -199,7 +183,8 @@ def test_a_file_with_mistakes_changes_nothing(rack: Run, tmp_path: Path, text: s
     file.write_text(text)
     said = refused(rack("machine", "import", str(file)))
     heading, _, told = said.partition("\n")
-    assert heading == f"nothing was imported, {len(lines.splitlines())} line(s) are wrong:"
+    many = len(lines.splitlines())
+    assert heading == f"nothing was imported, {'1 line is' if many == 1 else f'{many} lines are'} wrong:"
     assert told.startswith(lines)
     assert [machine["name"] for machine in rack("machine", "list", "--json").json] == ["node-01"]
 
@@ -207,7 +192,7 @@ def test_a_file_with_mistakes_changes_nothing(rack: Run, tmp_path: Path, text: s
 SETTINGS = {
     "a misspelt setting": (
         'data_dri = "/x"',
-        "setting 'data_dri' in {file} is not known; known settings: address, ",
+        "setting 'data_dri' in {file} is not known; did you mean data_dir? known settings: address, ",
     ),
     "text without quotes": (
         "interface = eth1",
@@ -273,7 +258,7 @@ def test_a_role_folder_without_its_description(rack: Run, tmp_path: Path, monkey
     assert done.code == 1
     assert done.err == (
         f"bare: role 'bare' has no role.yaml in {tmp_path / 'roles/bare'}; "
-        "write one; `image: flatcar` is enough to begin with\n"
+        "copy another role's and edit it; description, image and format must be there\n"
     )
 
 
@@ -304,7 +289,3 @@ def test_a_command_that_is_none_is_usage(run: Run, words: tuple[str, ...], hint:
     done = run(*words)
     assert done.code == 2
     assert hint in done.err
-
-
-def test_there_are_thirty() -> None:
-    assert len(MISTAKES) + len(FILES) + len(SETTINGS) >= 30

@@ -43,7 +43,7 @@ def test_a_file_that_shrank_is_not_served(tmp_path: Path) -> None:
         urllib.request.urlopen(f"{served.url}/payload/f", timeout=10)
 
 
-@pytest.mark.parametrize("path", ["../x", "/etc/x", "a//b", ".hidden", "a/.b", "a b", "SHA256SUMS"])
+@pytest.mark.parametrize("path", ["../x", "a//b", ".hidden", "a/.b", "a b", "SHA256SUMS"])
 def test_paths_that_make_no_url_are_refused(tmp_path: Path, path: str) -> None:
     (tmp_path / "f").write_bytes(b"1")
     with pytest.raises(InvalidValue, match="cannot be part of a URL"):

@@ -1,10 +1,12 @@
 """What a run is made of, and what it says, without building one."""
 
 import tomllib
+from types import SimpleNamespace
 
 import pytest
 
 from provisioner.domain.errors import Refused
+from provisioner.lab import appliance
 from provisioner.lab.appliance import configuration
 from provisioner.lab.board import Board, Row
 from provisioner.lab.run import LabOptions, firmwares, main
@@ -32,6 +34,24 @@ def test_what_cannot_be_built_is_refused_before_anything_is(options, words):
 def test_without_the_image_the_run_says_what_builds_it(tmp_path):
     with pytest.raises(Refused, match="make setup"):
         main(LabOptions(netboot_assets=tmp_path))
+
+
+def test_a_role_that_does_not_exist_is_refused_before_a_rack_is_built(tmp_path):
+    (tmp_path / "build/images/flatcar/lab").mkdir(parents=True)
+    with pytest.raises(Refused, match="no role 'simpel'; there is: "):
+        main(LabOptions(netboot_assets=tmp_path, role="worker,simpel"))
+
+
+def test_the_lab_s_commands_never_see_the_operator_s_own_settings(tmp_path, monkeypatch):
+    """They win over a settings file: the lab would list its BMCs in the real inventory."""
+    monkeypatch.setenv("PROVISIONER_DATA_DIR", str(tmp_path / "real"))
+    monkeypatch.setattr(appliance, "inside", lambda _namespace, argv: argv)
+    lab = appliance.Appliance(SimpleNamespace(appliance="", address="10.77.0.1"), tmp_path / "lab", {})
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "provisioner.toml").write_text(configuration({"data_dir": lab.data_dir}))
+    lab.command("subnet", "add", "10.77.0.0/24")
+    assert (lab.data_dir / "provisioner.db").exists()
+    assert not (tmp_path / "real").exists()
 
 
 def test_the_appliance_reads_the_settings_that_it_is_given(tmp_path):
