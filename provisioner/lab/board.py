@@ -1,4 +1,4 @@
-"""What a lab run shows: a live table on a terminal, a line a step elsewhere."""
+"""What a lab run shows: a live table on a terminal that can redraw, a line a step elsewhere."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -40,10 +40,12 @@ class Board:
         """``quiet_stdout``: all of it goes to stderr, because stdout is for JSON."""
         self._console = Console(stderr=quiet_stdout, highlight=False, soft_wrap=True)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        # A serial console's TERM=dumb cannot move its cursor: a table would not be shown there at all.
+        self._moves = self._console.is_terminal and not self._console.is_dumb_terminal
         self._told: dict[str, str] = {}
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._moves:
             self._live.start()
         return self
 
@@ -57,7 +59,7 @@ class Board:
 
     def show(self, rows: Iterable[Row]) -> None:
         rows = list(rows)
-        if self._console.is_terminal:
+        if self._moves:
             self._live.update(table(rows), refresh=True)
             return
         for row in rows:

@@ -82,6 +82,15 @@ def test_outside_a_terminal_each_step_is_one_line(capsys):
     ]
 
 
+def test_a_terminal_that_cannot_redraw_gets_lines_too(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich: this is a terminal
+    monkeypatch.setenv("TERM", "dumb")
+    with Board(quiet_stdout=False) as board:
+        board.show([row("armed", "")])
+        board.show([row("installing", "image", 10)])
+    assert [line.split()[4] for line in capsys.readouterr().out.splitlines()] == ["armed", "installing"]
+
+
 def test_with_json_the_progress_goes_to_stderr(capsys):
     with Board(quiet_stdout=True) as board:
         board.show([row("armed", "")])

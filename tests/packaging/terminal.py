@@ -1,11 +1,10 @@
 """A terminal in a chroot: what is typed, what is shown, how long it took, and Ctrl-C as a keyboard sends it."""
 
 import re
-import shlex
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -146,15 +145,3 @@ class Terminal:
     def close(self) -> None:
         with suppress(pexpect.ExceptionPexpect):
             self._child.close(force=True)
-
-
-@contextmanager
-def transcript(path: Path) -> Iterator[Transcript]:
-    """One at ``path``; how it ended is its last line."""
-    kept = Transcript(path)
-    try:
-        yield kept
-    except BaseException as fault:
-        kept.note(f"ended: {shlex.quote(str(fault).splitlines()[0] if str(fault) else type(fault).__name__)}")
-        raise
-    kept.note("all seen")

@@ -17,7 +17,7 @@ from provisioner.lab.rack import Rack
 from tests.netns import sh
 from tests.packaging import chroot
 from tests.packaging.chroot import TREE, Chroot
-from tests.packaging.terminal import Machine, Terminal, Transcript, transcript
+from tests.packaging.terminal import Machine, Terminal, Transcript
 
 pytestmark = [pytest.mark.long, pytest.mark.e2e, pytest.mark.timeout(3000)]
 
@@ -33,9 +33,8 @@ def _typed(file: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def told() -> Iterator[Transcript]:
-    with transcript(TREE / ".cache" / "stranger.txt") as kept:
-        yield kept
+def told() -> Transcript:
+    return Transcript(TREE / ".cache" / "stranger.txt")
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,7 @@ def lab(debian: Chroot, told: Transcript) -> None:
         terminal.see("serving until Ctrl-C", 2000)
         terminal.interrupt()
         terminal.prompt("make run", 60, code=None)
-        left = terminal.type("ps -e -o comm=")
+        left = terminal.type("cat /proc/[0-9]*/comm")
         assert not [name for name in left.split() if name.startswith(("qemu", "ipmi_sim"))]
     assert sh("ip", "netns", "list").stdout == before
     lines = told.text()
