@@ -93,6 +93,10 @@ def show_json(data: Any) -> None:
     print(json.dumps(data, indent=2, default=str, ensure_ascii=False))
 
 
+_SENTENCE = 24
+"""Columns of a terminal that a sentence is readable in; a table that needs more than the terminal is wider."""
+
+
 def show_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], empty: str) -> None:
     """A table; ``empty`` teaches the next step when there is nothing to show."""
     rows = list(rows)
@@ -100,12 +104,20 @@ def show_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], empty:
         say(empty)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column.replace("_", " ").upper(), overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
+    least = 0
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    for column, below in zip(columns, zip(*cells, strict=True), strict=True):
+        head = column.replace("_", " ").upper()
+        # Sentences wrap. A MAC, an address, a name never does: it is copied, and searched for.
+        whole = not any(" " in cell for cell in below)
+        table.add_column(head, no_wrap=whole, overflow="fold")
+        least += 2 + (max(map(len, (head, *below))) if whole else _SENTENCE)
+    for row in cells:
+        table.add_row(*row)
     # Piped output must not be cut at 80 columns.
-    Console(width=None if sys.stdout.isatty() else 240, highlight=False, markup=False).print(table)
+    console = Console(highlight=False, markup=False)
+    console.width = max(console.width if sys.stdout.isatty() else 240, least)
+    console.print(table)
 
 
 def _cell(value: Any) -> str:
