@@ -3,13 +3,13 @@
 Each is imported when it is the one: with the page's frameworks in it the packets process would be a third larger.
 """
 
-import signal
 import threading
 
 from provisioner.domain.errors import Refused
 from provisioner.logs import configure_logging
 from provisioner.settings import Settings
 from provisioner.sockets import address_of
+from provisioner.stopping import stop_on_signals
 from provisioner.supervise import SERVICES
 
 
@@ -19,8 +19,7 @@ def run(name: str, settings: Settings) -> None:
         raise Refused(f"service {name!r} is not known", f"choose one of {', '.join(SERVICES)}")
     configure_logging(settings, name)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop_on_signals(stop.set)
     if name == "packets":
         from provisioner import packets  # noqa: PLC0415 - see above
 

@@ -17,6 +17,9 @@ from pathlib import Path
 
 import structlog
 
+from provisioner.readiness import Awaited
+from provisioner.stopping import stop_on_signals
+
 SERVICES = ("packets", "web", "images", "bmc")
 _GRACE = 15.0
 """Seconds that a service has to end by itself after SIGTERM: TFTP transfers drain."""
@@ -33,6 +36,7 @@ class _Child:
     name: str
     process: subprocess.Popen[bytes]
     started: float
+    answer: Awaited
     wait: float = 0.5
 
 
@@ -53,20 +57,27 @@ def run(
     interface: str | None,
     inherited: Sequence[int],
     failed: Callable[[str, int], None],
+    ready: Callable[[], None],
 ) -> int:
-    """Run all services until SIGTERM or SIGINT. ``failed(service, code)`` is told of every unexpected end."""
+    """Run all services until SIGTERM or SIGINT. ``failed(service, code)`` is told of every unexpected end,
+    ``ready()`` once, when all answer."""
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop_on_signals(stop.set)
+    silent = set(SERVICES)
     children = {name: _start(name, config, interface, inherited) for name in SERVICES}
     due: dict[str, tuple[float, float]] = {}
     try:
         while not stop.wait(0.2):
+            heard = {name for name in silent if name in children and children[name].answer.told()}
+            silent -= heard
+            if heard and not silent:
+                ready()
             for name, child in list(children.items()):
                 code = child.process.poll()
                 if code is None:
                     continue
                 del children[name]
+                child.answer.close()
                 _told(failed, name, code)
                 steady = time.monotonic() - child.started > _STEADY
                 wait = 0.5 if steady else child.wait
@@ -98,13 +109,15 @@ def _told(failed: Callable[[str, int], None], name: str, code: int) -> None:
 
 
 def _start(name: str, config: Path | None, interface: str | None, inherited: Sequence[int]) -> _Child:
+    answer = Awaited()
     process = subprocess.Popen(
         command(name, config, interface),
+        env={**os.environ, "NOTIFY_SOCKET": answer.address},
         stdin=subprocess.DEVNULL,
         pass_fds=inherited if name == "web" else (),
         preexec_fn=_end_with_parent(os.getpid()),  # noqa: PLW1509 - two system calls, no lock is taken
     )
-    return _Child(name, process, time.monotonic())
+    return _Child(name, process, time.monotonic(), answer)
 
 
 def _end_with_parent(parent: int) -> Callable[[], None]:

@@ -9,6 +9,7 @@ from provisioner.actions import accounts
 from provisioner.cli import config_file, session
 from provisioner.domain.errors import Refused, StoreUnavailable
 from provisioner.domain.events import Event, Kind
+from provisioner.readiness import tell_ready
 from provisioner.wiring import House, clock
 
 EXAMPLE = "Example: `provisioner serve --interface eth1`"
@@ -47,4 +48,10 @@ def serve(
         session.warn(f"page: {page}")
         if link:
             session.warn(f"first login (valid once): {page}{link}")
-        raise typer.Exit(supervise.run(config_file.named(), interface, sockets.inherited_sockets(settings), failed))
+
+        def ready() -> None:
+            session.warn("ready: every service answers")
+            tell_ready()
+
+        inherited = sockets.inherited_sockets(settings)
+        raise typer.Exit(supervise.run(config_file.named(), interface, inherited, failed, ready))

@@ -80,7 +80,8 @@ def ports(needed: Sequence[Port], listeners: Sequence[Listener] | None) -> Itera
         yield problem(
             "ports",
             f"the appliance runs, but nobody listens on {', '.join(free)}",
-            "that service ended, its log says why; `systemctl restart provisioner.target`, or `provisioner serve`",
+            "if it was started just now, ask again in ten seconds; otherwise that service ended, its log says why; "
+            "`systemctl restart provisioner.target`, or `provisioner serve`",
         )
     elif free:
         yield ok("ports", f"free for the appliance, which does not run: {', '.join(free)}")
