@@ -36,10 +36,12 @@ def manager(name: str) -> Iterator[socket.socket]:
 @contextmanager
 def service(on: Wire, name: str, folder: Path, notify: str) -> Iterator[subprocess.Popen[bytes]]:
     env = {**os.environ, "PROVISIONER_DATA_DIR": str(folder / "data"), "PROVISIONER_INTERFACE": "br0"}
-    argv = [*on.exec(on.server), sys.executable, "-m", "provisioner", "serve", "--only", name]
+    only = ["--only", name] if name else []
+    argv = [*on.exec(on.server), sys.executable, "-m", "provisioner", "serve", *only]
     with subprocess.Popen(
-        argv, env={**env, "NOTIFY_SOCKET": notify}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    ) as process:
+        argv, env={**env, "NOTIFY_SOCKET": notify}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:  # fmt: skip
         try:
             yield process
         finally:
@@ -60,6 +62,22 @@ def test_ready_is_said_when_every_port_is_served(on: Wire, name: str, tmp_path: 
         assert told.recv(100) == b"READY=1"
         table = Path(f"/proc/{process.pid}/net/{protocol}").read_text()
         assert [port for port in ports if f":{port:04X} " not in table] == []
+
+
+def test_all_services_together_are_ready_when_the_last_one_is(on: Wire, tmp_path: Path) -> None:
+    with manager(str(tmp_path / "notify")) as told, service(on, "", tmp_path, str(tmp_path / "notify")) as process:
+        assert told.recv(100) == b"READY=1"
+        for protocol, ports in SERVED.values():
+            table = Path(f"/proc/{process.pid}/net/{protocol}").read_text()
+            assert [port for port in ports if f":{port:04X} " not in table] == []
+        # Ctrl-C: the whole group hears it at once.
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=30)[1].decode()
+        assert "ready: every service answers" in said
+        assert "Traceback" not in said
+        told.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            told.recv(100)
 
 
 def test_a_manager_without_a_file_is_told_too(on: Wire, tmp_path: Path) -> None:
