@@ -47,6 +47,16 @@ def examine(settings: Settings, *, deep: bool = True, metrics: Path | None = Non
 
 
 def gather(settings: Settings) -> Facts:
+    """Raises Refused for a user who may not look into the data directory."""
+    try:
+        next(settings.data_dir.iterdir(), None)
+    except FileNotFoundError:
+        pass  # A finding: nothing was started yet.
+    except OSError as error:
+        raise Refused(
+            f"data_dir {str(settings.data_dir)!r} cannot be looked into by this user ({error.strerror})",
+            "run as its owner or as root: `sudo provisioner doctor`",
+        ) from error
     wires = tuple(host.wire(each.name, each.address, each.dhcp) for each in settings.wires)
     database, inventory, newest = _database(settings)
     roles = RoleFolder(settings.cloud_configs)

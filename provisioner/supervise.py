@@ -5,18 +5,21 @@ of its own, 10.8 ms beside one rendering thread).
 """
 
 import ctypes
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from provisioner.domain.errors import Refused
 from provisioner.readiness import Awaited
 from provisioner.stopping import stop_on_signals
 
@@ -50,6 +53,23 @@ def command(service: str, config: Path | None, interface: str | None) -> list[st
     if interface:
         argv += ["--interface", interface]
     return argv
+
+
+@contextmanager
+def alone(data_dir: Path) -> Iterator[None]:
+    """Only one supervisor a data directory: a second would start services over and over whose ports are taken.
+
+    Raises Refused. The kernel gives the lock back however this process ends.
+    """
+    with (data_dir / "serve.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Refused(
+                f"Provisioner serves from {data_dir} already",
+                "stop that one (Ctrl-C, or `systemctl stop provisioner.target`), or set another data_dir",
+            ) from error
+        yield
 
 
 def run(

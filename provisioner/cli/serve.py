@@ -26,7 +26,7 @@ def serve(
     if only is not None:
         one_service.run(only, settings)
         return
-    with House.open(settings, database_may_be_away=True) as house:
+    with House.open(settings, database_may_be_away=True) as house, supervise.alone(settings.data_dir):
         one_service.check(settings)
         try:
             link = accounts.first_login_link(house.store, clock())

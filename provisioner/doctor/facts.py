@@ -42,6 +42,8 @@ class Listener:
     """Empty when it belongs to a process that we may not look into."""
     pid: int = 0
     ours: bool = False
+    unit: str = ""
+    """The system's unit that the process belongs to, if one does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,15 @@ def listener(line: str) -> Listener | None:
     ours = any(_is_ours(int(each)) for each in re.findall(r"pid=(\d+)", line))
     if not pid and (owner := re.search(r"\buid:(\d+)", line)):
         ours = int(owner[1]) == os.geteuid() != 0
-    return Listener(words[0], address, int(port), device, user[1] if user else "", pid, ours)
+    return Listener(words[0], address, int(port), device, user[1] if user else "", pid, ours, _unit(pid))
+
+
+def _unit(pid: int) -> str:
+    """By its control group (systemd names it like the unit); a program that somebody typed has none."""
+    found = re.search(
+        r"/system\.slice/(?:[^/\n]+\.slice/)*([^/\n]+\.service)", _read(_PROC / str(pid) / "cgroup", "")
+    )
+    return found[1] if pid and found else ""
 
 
 def _is_ours(pid: int) -> bool:

@@ -69,7 +69,9 @@ def ports(needed: Sequence[Port], listeners: Sequence[Listener] | None) -> Itera
             )
             move = f", or move ours with {port.setting}" if port.setting else ""
             stop = (
-                f"`systemctl disable --now {holder.program}`"
+                f"`systemctl disable --now {holder.unit}`"
+                if holder.unit
+                else f"`kill {holder.pid}`"
                 if holder.program
                 else "find it as root with `ss -lnp`"
             )
@@ -163,6 +165,9 @@ def firewall(facts: Facts) -> Iterator[Finding]:
 
 def reverse_path(facts: Facts) -> Iterator[Finding]:
     """Relayed requests come from networks that are not ours: answers need a way back, as does rp_filter."""
+    if any(not wire.addresses for wire in facts.wires):
+        yield unseen("routes", "a wire has no address yet, so nothing leads anywhere", "give it one, then again")
+        return
     names = {wire.name for wire in facts.wires}
     strict = [wire.name for wire in facts.wires if wire.reverse_path == 1]
     sound = True
@@ -274,7 +279,10 @@ def fetched(fetches: Sequence[Fetch], *, serving: bool) -> Iterator[Finding]:
         return
     for fetch in fetches:
         if fetch.failed:
-            yield problem("fetch", f"{fetch.url} cannot be fetched: {fetch.failed}", _WAYS[fetch.way])
+            answered = fetch.failed.startswith("status ")
+            look = "the port is open: see what is said of images and loaders here, and the appliance's log"
+            remedy = look if answered else _WAYS[fetch.way]
+            yield problem("fetch", f"{fetch.url} cannot be fetched: {fetch.failed}", remedy)
         elif not fetch.same:
             yield problem(
                 "fetch",

@@ -62,11 +62,17 @@ def images(facts: Facts) -> Iterator[Finding]:
 def roles(facts: Facts) -> Iterator[Finding]:
     if not facts.roles:
         yield problem("roles", "there is no role", "a role is a folder with a role.yaml in `cloud_configs`")
-    faulty = [role for role in facts.roles if role.fault]
-    for role in faulty:
-        yield problem(
-            "roles", f"role {role.name}: {role.fault}", f"mend it, then `provisioner role validate {role.name}`"
-        )
+    faulty: dict[str, list[str]] = {}
+    for role in facts.roles:
+        if role.fault:
+            faulty.setdefault(role.fault, []).append(role.name)
+    for fault, names in faulty.items():
+        # One damaged image is the fault of twenty roles: that is told once.
+        several = f"roles {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if names[3:] else "")
+        one = len(names) == 1
+        validate = f"`provisioner role validate {names[0]}`" if one else "`provisioner role validate`"
+        who = f"role {names[0]}" if one else several
+        yield problem("roles", f"{who}: {fault}", f"mend it, then {validate}")
     if facts.roles and not faulty:
         yield ok("roles", f"{len(facts.roles)} roles compile")
 

@@ -72,20 +72,37 @@ def test_wires(wire: Wire, level: str, says: str, remedy: str) -> None:
 
 
 def test_ports_name_their_holder_and_the_way_out() -> None:
-    dnsmasq = Listener("udp", "0.0.0.0", 67, program="dnsmasq", pid=812)
+    dnsmasq = Listener("udp", "0.0.0.0", 67, program="dnsmasq", pid=812, unit="dnsmasq.service")
     (taken, free) = network.ports([DHCP, TFTP], [dnsmasq])
     assert taken == Finding(
         "ports",
         Level.PROBLEM,
         "UDP 67 (DHCP) is taken by dnsmasq (pid 812)",
-        "stop it: `systemctl disable --now dnsmasq`",
+        "stop it: `systemctl disable --now dnsmasq.service`",
     )
     assert (free.level, free.says) == (Level.OK, "free for the appliance, which does not run: UDP 69 (TFTP)")
 
 
 def test_a_port_that_can_move_says_how() -> None:
     (taken,) = network.ports([PAGE], [Listener("tcp", "*", 8080, program="java", pid=5)])
-    assert taken.remedy == "stop it: `systemctl disable --now java`, or move ours with people.listen"
+    assert taken.remedy == "stop it: `kill 5`, or move ours with people.listen"
+
+
+def test_one_damaged_image_is_told_once_for_all_its_roles() -> None:
+    fault = "image flatcar 1.2.3 cannot be used: no file 'k'"
+    names = ("discover", "rescue", "simple", "worker")
+    odd = RoleState("odd", "", fault="role.yaml: line 3")
+    found = list(stock.roles(Facts(roles=(*(RoleState(name, "flatcar", fault=fault) for name in names), odd))))
+    assert [(f.says, f.remedy) for f in found] == [
+        (f"roles discover, rescue, simple and 1 more: {fault}", "mend it, then `provisioner role validate`"),
+        ("role odd: role.yaml: line 3", "mend it, then `provisioner role validate odd`"),
+    ]
+
+
+def test_without_an_address_no_route_is_judged() -> None:
+    """It would advise to remove the very subnet that the address is missing of."""
+    facts = Facts(wires=(replace(ETH1, addresses=()),), routes={IPv4Network("10.12.1.0/24"): ""})
+    assert [f.level for f in network.reverse_path(facts)] == [Level.UNSEEN]
 
 
 def test_a_server_on_another_device_is_not_in_the_way() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.supervise import alone
 from tests.cli.conftest import Run
 from tests.errors.conftest import refused
 
@@ -336,6 +337,15 @@ USAGE: dict[str, tuple[tuple[str, ...], str]] = {
 def test_usage_is_told_in_one_line(run: Run, words: tuple[str, ...], sentence: str) -> None:
     done = run(*words)
     assert (done.code, done.out, done.err) == (2, "", f"provisioner: {sentence}\n")
+
+
+def test_a_second_appliance_on_one_data_directory(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with alone(tmp_path / "data"):
+        assert refused(run("serve", "--interface", "lo")) == (
+            f"Provisioner serves from {tmp_path / 'data'} already; "
+            "stop that one (Ctrl-C, or `systemctl stop provisioner.target`), or set another data_dir"
+        )
 
 
 def test_of_several_machines_those_go_that_can(rack: Run, release: Path) -> None:

@@ -118,6 +118,10 @@ def test_a_data_directory_of_somebody_else(on: Wire, passable: Path) -> None:
         f"provisioner: data_dir '{passable / 'data'}' cannot be used by this user (Permission denied); "
         "run as its owner or as root: `sudo provisioner …`, or set data_dir in --config"
     )
+    assert said(on, passable, "doctor", prefix=nobody) == (
+        f"provisioner: data_dir '{passable / 'data'}' cannot be looked into by this user (Permission denied); "
+        "run as its owner or as root: `sudo provisioner doctor`"
+    )
 
 
 def test_a_bmc_that_does_not_answer(on: Wire, tmp_path: Path) -> None:
