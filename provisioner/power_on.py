@@ -124,7 +124,7 @@ def _decoded(packet: Packet) -> dict[str, Any]:
 
 
 def _name(code: int) -> str:
-    known = {int(option): option.name.lower().replace("_", "-") for option in Option}
+    known = {number: name.lower().replace("_", "-") for name, number in vars(Option).items() if name.isupper()}
     return known.get(code, f"option-{code}")
 
 

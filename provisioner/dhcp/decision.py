@@ -131,13 +131,18 @@ class Case(NamedTuple):
         )
 
 
+# Compared with for every packet: to find a member of an enum takes longer than the comparison.
+_UNKNOWN, _INSTALL = Firmware.UNKNOWN, Action.INSTALL
+_KINDS = {MessageType.OFFER: Kind.DHCP_OFFER, MessageType.ACK: Kind.DHCP_ACK}
+
+
 def granted(
     case: Case, kind: MessageType, address: IPv4Address, done: str, effects: tuple[Effect, ...] = ()
 ) -> Decision:
     """An OFFER or ACK, with the boot file that the plan leads to."""
     question, context, machine = case.question, case.context, case.machine
     plan = case.plan
-    if plan.action is Action.INSTALL and address != case.address:
+    if plan.action is _INSTALL and address != case.address:
         # Its files are given out at the reserved address only; another NIC of the machine has that one.
         plan = BootPlan(Action.ADDRESS_ONLY, f"{plan.reason}, but only at its reserved address")
     boot, why = boot_file(question, plan, context.address, context.http_port, context.loaders, machine)
@@ -146,7 +151,7 @@ def granted(
     return Decision(
         reply,
         f"{done}{', ' if why else ''}{why}{note}",
-        Kind.DHCP_OFFER if kind is MessageType.OFFER else Kind.DHCP_ACK,
+        _KINDS[kind],
         machine.id if machine is not None else None,
         question.mac,
         phase_of(question),
@@ -230,12 +235,13 @@ def seen(case: Case, now: int) -> tuple[Effect, ...]:
     return (Sight(Sighting(question.mac, "dhcp", now, detail, enrol, firmware, question.switch_port)),)
 
 
+_PHASES = {Client.PXE: Phase.FIRMWARE, Client.HTTP: Phase.FIRMWARE, Client.IPXE: Phase.LOADER}
+
+
 def phase_of(question: Question) -> Phase | None:
     """How far a netboot has come that asks this; None for a system."""
-    if question.client is Client.SYSTEM:
-        return None
-    return Phase.LOADER if question.client is Client.IPXE else Phase.FIRMWARE
+    return _PHASES.get(question.client)
 
 
 def firmware_of(question: Question) -> Firmware | None:
-    return question.firmware if question.firmware is not Firmware.UNKNOWN else None
+    return question.firmware if question.firmware is not _UNKNOWN else None

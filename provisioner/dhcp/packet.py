@@ -6,6 +6,7 @@ is the choice of tuples, which are made seven times as fast as frozen dataclasse
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address
 from struct import Struct
 from types import MappingProxyType
@@ -22,7 +23,9 @@ _HEADER = Struct("!BBBBIHH4s4s4s4s16s64s128s")
 _COOKIE = b"\x63\x82\x53\x63"
 _FIXED = _HEADER.size + len(_COOKIE)
 _PAD, _OVERLOAD, _END = 0, 52, 255
-_ZERO = bytes(4)
+_NOBODY = bytes(6)
+_LEAST = 300
+"""Bytes of a message: relays and old clients drop less than BOOTP has."""
 _ETHERNET = (1, 6)
 """Hardware types whose addresses are EUI-48: Ethernet, and IEEE 802 as some ROMs call it."""
 
@@ -65,7 +68,13 @@ class Packet(NamedTuple):
         if self.hlen != 6 or self.htype not in _ETHERNET:
             return None
         raw = self.chaddr[:6]
-        return None if raw[0] & 1 or not any(raw) else Mac(raw)
+        return None if raw[0] & 1 or raw == _NOBODY else Mac(raw)
+
+
+@lru_cache(4096)
+def ipv4(raw: bytes) -> IPv4Address:
+    """Four bytes as an address. The same come again and again: relays, servers, what was offered a moment ago."""
+    return IPv4Address(raw)
 
 
 def decode(data: bytes) -> Packet:
@@ -102,19 +111,18 @@ def decode(data: bytes) -> Packet:
         hops,
         secs,
         flags,
-        NOWHERE if ciaddr == _ZERO else IPv4Address(ciaddr),
-        NOWHERE if yiaddr == _ZERO else IPv4Address(yiaddr),
-        NOWHERE if siaddr == _ZERO else IPv4Address(siaddr),
-        NOWHERE if giaddr == _ZERO else IPv4Address(giaddr),
+        ipv4(ciaddr),
+        ipv4(yiaddr),
+        ipv4(siaddr),
+        ipv4(giaddr),
         sname.partition(b"\0")[0],
         file.partition(b"\0")[0],
         options,
     )
 
 
-def encode(packet: Packet, pad_to: int = 300, *, written: bytes | None = None) -> bytes:
-    """The payload to send, at least ``pad_to`` bytes: relays and old clients drop less than BOOTP's 300.
-    ``written``: what ``write_options`` would make of the packet's options, where somebody has that already.
+def encode(packet: Packet, pad_to: int = _LEAST) -> bytes:
+    """The payload to send, at least ``pad_to`` bytes.
 
     Options are written in the mapping's order and never into ``file`` or ``sname``: EDK2 before 2016-05 takes an
     overloaded ``file`` for the boot file's name. Raises ValueError for a field that does not fit.
@@ -139,10 +147,43 @@ def encode(packet: Packet, pad_to: int = 300, *, written: bytes | None = None) -
             packet.file,
         )
         + _COOKIE
-        + (write_options(packet.options) if written is None else written)
+        + write_options(packet.options)
         + b"\xff"
     )
     return message.ljust(pad_to, b"\0")
+
+
+def encode_reply(
+    asked: Packet,
+    options: bytes,
+    *,
+    flags: int,
+    ciaddr: IPv4Address = NOWHERE,
+    yiaddr: IPv4Address = NOWHERE,
+    siaddr: IPv4Address = NOWHERE,
+    file: bytes = b"",
+) -> bytes:
+    """The payload that answers ``asked`` (RFC 2131, table 3): what identifies the exchange is given back, hops and
+    secs are 0. ``options`` as ``write_options`` makes them. Raises ValueError for a file name that does not fit."""
+    if len(file) > 127:
+        raise ValueError("file holds 127 bytes, terminator excluded")
+    header = _HEADER.pack(
+        BOOTREPLY,
+        asked.htype,
+        asked.hlen,
+        0,
+        asked.xid,
+        0,
+        flags,
+        ciaddr.packed,
+        yiaddr.packed,
+        siaddr.packed,
+        asked.giaddr.packed,
+        asked.chaddr,
+        b"",
+        file,
+    )
+    return (header + _COOKIE + options + b"\xff").ljust(_LEAST, b"\0")
 
 
 def write_options(options: Mapping[int, bytes]) -> bytes:

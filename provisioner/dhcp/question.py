@@ -18,11 +18,13 @@ from provisioner.dhcp.options import (
     read_suboptions,
     read_user_classes,
 )
-from provisioner.dhcp.packet import NOWHERE, MalformedPacket, Packet
+from provisioner.dhcp.packet import NOWHERE, MalformedPacket, Packet, ipv4
 from provisioner.domain.firmware import Firmware, architecture
 from provisioner.domain.mac import Mac
 
 _TYPES = {bytes((kind,)): kind for kind in MessageType}
+_LEGAL = 576
+"""The smallest limit that a client may have (RFC 2132 §9.10); the default, too."""
 _ARCH_IN_CLASS = re.compile(rb":Arch:(\d{5})")
 
 
@@ -34,6 +36,10 @@ class Client(StrEnum):
     PXE = "PXE"
     HTTP = "HTTP boot"
     IPXE = "iPXE"
+
+
+# What most packets are compared with: to find a member of an enum takes longer than the comparison.
+_SYSTEM, _UNKNOWN, _DISCOVER = Client.SYSTEM, Firmware.UNKNOWN, MessageType.DISCOVER
 
 
 class Question(NamedTuple):
@@ -73,16 +79,16 @@ def read(packet: Packet, mac: Mac) -> Question:
     told = read_suboptions(options[Option.RELAY_AGENT]) if relayed and Option.RELAY_AGENT in options else {}
     link = _sub_address(told, LINK_SELECTION) if told else None
     client, doubt = _client(packet)
-    numbers = _architectures(packet) if client is not Client.SYSTEM else ()
+    numbers = _architectures(packet) if client is not _SYSTEM else ()
     known = architecture(numbers)
     # Buggy clients fill ciaddr in DISCOVER, or together with option 50 (dnsmasq clears it in the same two cases).
-    has_address = kind is not MessageType.DISCOVER and requested is None
+    has_address = requested is None and kind is not _DISCOVER
     return Question(
         packet,
         mac,
         kind,
         client,
-        known.firmware if known else Firmware.UNKNOWN,
+        known.firmware if known else _UNKNOWN,
         numbers,
         packet.ciaddr if has_address else NOWHERE,
         read_address(requested, Option.REQUESTED_ADDRESS) if requested is not None else None,
@@ -115,7 +121,7 @@ def _client(packet: Packet) -> tuple[Client, str]:
     elif vendor_class.startswith(b"PXEClient"):
         client = Client.PXE
     else:
-        return Client.SYSTEM, ""
+        return _SYSTEM, ""
     # Some ROMs omit option 97 and boot all the same; a wrong one is no PXE client's.
     if (uuid := options.get(Option.CLIENT_UUID)) is not None and not is_client_uuid(uuid):
         return Client.SYSTEM, f"its option 97 is {len(uuid)} bytes and no UUID, so it gets no boot file"
@@ -143,10 +149,11 @@ def _legible(name: bytes) -> str:
 
 def _sub_address(suboptions: dict[int, bytes], code: int) -> IPv4Address | None:
     value = suboptions.get(code)
-    return IPv4Address(value) if value is not None and len(value) == 4 else None
+    return ipv4(value) if value is not None and len(value) == 4 else None
 
 
 def _max_size(value: bytes | None) -> int:
     """Option 57 counts the IP and UDP headers; below 576 it is not legal, above an Ethernet frame EDK2 drops."""
-    asked = int.from_bytes(value, "big") if value is not None and len(value) == 2 else 576
-    return min(max(asked, 576) - 28, 1472)
+    if value is None or len(value) != 2:
+        return _LEGAL - 28
+    return min(max(int.from_bytes(value, "big"), _LEGAL) - 28, 1472)

@@ -70,7 +70,7 @@ def rehearse(
 
 
 def _asks(
-    who: str, mac: Mac, options: dict[Option, bytes], inventory: Inventory, context: Context, now: int
+    who: str, mac: Mac, options: dict[int, bytes], inventory: Inventory, context: Context, now: int
 ) -> Iterator[Exchange]:
     discover = _question(mac, MessageType.DISCOVER, options)
     offered = Exchange(who, discover, handle(discover, inventory, context, now))
@@ -83,16 +83,16 @@ def _asks(
     yield Exchange(who, request, handle(request, inventory, context, now))
 
 
-def _question(mac: Mac, kind: MessageType, options: dict[Option, bytes]) -> bytes:
-    sent = {int(Option.MESSAGE_TYPE): bytes((kind,)), **{int(code): value for code, value in options.items()}}
+def _question(mac: Mac, kind: MessageType, options: dict[int, bytes]) -> bytes:
+    sent = {Option.MESSAGE_TYPE: bytes((kind,))} | options
     return encode(Packet(1, _XID, bytes(mac).ljust(16, b"\0"), flags=0x8000, options=sent), 548)
 
 
-def _named(rom: Rom) -> dict[Option, bytes]:
+def _named(rom: Rom) -> dict[int, bytes]:
     return _identity(b"HTTPClient" if rom is Rom.HTTP_X64 else b"PXEClient", _ARCHITECTURE[rom])
 
 
-def _identity(kind: bytes, number: int) -> dict[Option, bytes]:
+def _identity(kind: bytes, number: int) -> dict[int, bytes]:
     return {
         Option.VENDOR_CLASS: kind + b":Arch:%05d:UNDI:003016" % number,
         Option.CLIENT_ARCHITECTURE: number.to_bytes(2, "big"),

@@ -16,11 +16,9 @@ from provisioner.dhcp.options import (
     write_seconds,
 )
 from provisioner.dhcp.packet import (
-    BOOTREPLY,
     BROADCAST_FLAG,
     NOWHERE,
-    Packet,
-    encode,
+    encode_reply,
     wire_size,
     write_option,
     write_options,
@@ -55,6 +53,8 @@ _ESSENTIAL = frozenset(
 """Never left out for want of room."""
 _UNASKED = frozenset({Option.SUBNET_MASK, Option.ROUTERS})
 """Sent whether the client lists them in its option 55 or not: without them it has no network."""
+# Compared with for every reply: to find a member of an enum takes longer than the comparison.
+_INFORM, _ACK = MessageType.INFORM, MessageType.ACK
 _SHELF = Shelf()
 _EVERYWHERE = IPv4Network("0.0.0.0/0")
 
@@ -130,7 +130,7 @@ def grant(
         return _ordered(question, _granted(question, kind, server_id, subnet, own, stated))
 
     wanted = question.packet.options.get(Option.PARAMETER_REQUEST_LIST)
-    informed = question.type is MessageType.INFORM
+    informed = question.type is _INFORM
     of_operators = tuple(stated.items()) if stated is not subnet.options else ()
     written = _SHELF.options(subnet, (kind, informed, wanted, server_id.packed, of_operators), own, options)
     left_out: list[int] = []
@@ -140,7 +140,7 @@ def grant(
     payload = _payload(
         question,
         written,
-        ciaddr=question.ciaddr if kind is MessageType.ACK else NOWHERE,
+        ciaddr=question.ciaddr if kind is _ACK else NOWHERE,
         yiaddr=NOWHERE if informed else address,
         siaddr=boot.server if boot is not None else NOWHERE,
         file=boot.name.encode() if boot is not None else b"",
@@ -300,7 +300,7 @@ def _file_options(boot: BootFile) -> dict[int, bytes]:
     }
 
 
-def _echo(question: Question, options: dict[int, bytes], option: Option) -> None:
+def _echo(question: Question, options: dict[int, bytes], option: int) -> None:
     """Give an identifier back as it came (RFC 6842, RFC 4578), and none to a client that sent none."""
     if (value := question.packet.options.get(option)) is not None:
         options[option] = value
@@ -347,22 +347,12 @@ def _payload(
     if (agent := asked.options.get(Option.RELAY_AGENT)) is not None:
         # RFC 3046 §2.2: echoed as it is, after everything else.
         written += write_option(Option.RELAY_AGENT, agent)
-    return encode(
-        Packet(
-            BOOTREPLY,
-            asked.xid,
-            asked.chaddr,
-            asked.htype,
-            asked.hlen,
-            0,
-            0,
-            asked.flags if flags is None else flags,
-            ciaddr,
-            yiaddr,
-            siaddr,
-            asked.giaddr,
-            b"",
-            file,
-        ),
-        written=written,
+    return encode_reply(
+        asked,
+        written,
+        flags=asked.flags if flags is None else flags,
+        ciaddr=ciaddr,
+        yiaddr=yiaddr,
+        siaddr=siaddr,
+        file=file,
     )

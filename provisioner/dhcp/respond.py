@@ -146,10 +146,11 @@ def _no_subnet(question: Question, machine: Machine | None, context: Context, no
 def _discover(case: Case, now: int) -> Decision:
     if case.address is None:
         return silent(case, _no_address(case), Cause.NO_ADDRESS)
-    if case.address in case.context.held_back:
+    context = case.context
+    if context.held_back and case.address in context.held_back:
         why = f"{case.address} was declined because another device answers on it; find that device"
         return silent(case, why, Cause.HELD_BACK)
-    lease = case.context.leases.get(case.address)
+    lease = context.leases.get(case.address)
     if lease is not None and lease.mac != case.question.mac and lease.holds(now):
         # It was reserved after the pool had given it out. The holder is refused when it renews.
         why = f"{case.address} is leased to {lease.mac} until it renews or its lease ends; it is not offered before"

@@ -34,10 +34,19 @@ class BootPlan(NamedTuple):
     reason: str
 
 
+_SETTLED = {
+    state: BootPlan(Action.DISK, f"{state}: boots its own disk")
+    for state in (State.READY, State.INSTALLED, State.ACTIVE)
+}
+"""What most machines of a house get, most of the time."""
+
+
 def plan_boot(machine: Machine | None, subnet: Subnet | None, now: int) -> BootPlan:  # noqa: PLR0911 - a table
     """Decide a netboot from the state table of the design. ``now``: UTC microseconds."""
     if machine is None:
         return _plan_unknown(subnet)
+    if not machine.live and (settled := _SETTLED.get(machine.state)) is not None:
+        return settled
     install = machine.install
     match machine.state:
         case State.RETIRED:

@@ -195,7 +195,7 @@ class EventWriter:
 
     def _add(self, tx: Transaction, batch: Sequence[_Waiting]) -> None:
         told = [
-            replace(waiting.event, data={**waiting.event.data, "count": waiting.count})
+            waiting.event._replace(data={**waiting.event.data, "count": waiting.count})
             if waiting.count > 1
             else waiting.event
             for waiting in batch

@@ -9,7 +9,9 @@ import marshal
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +32,9 @@ _GIVE_UP_SECONDS = 0.5
 _BUFFER = 4 << 20
 _END = b""
 _Row = tuple[Any, ...]
+_PLAIN: Mapping[str, str] = {member: str(member) for member in (*Kind, *Phase)}
+_KINDS: Mapping[str, Kind] = {kind.value: kind for kind in Kind}
+"""Members of enums do not travel; what they are written as does."""
 _SIGHTING = ("source", "at", "detail", "enrol", "firmware", "switch_port")
 """A sighting's fields after its MAC; an event has another number of them."""
 
@@ -63,12 +68,12 @@ class PipeObserver:
         machine_id, mac, phase = event.machine_id, event.mac, event.phase
         self._put(
             (
-                event.kind.value,
+                _PLAIN[event.kind],
                 event.message,
                 event.at,
                 machine_id.bytes if machine_id is not None else None,
                 bytes(mac) if mac is not None else None,
-                phase.value if phase is not None else None,
+                _PLAIN[phase] if phase is not None else None,
                 event.actor,
                 {key: str(value) for key, value in event.data.items()},
             )
@@ -154,13 +159,19 @@ def write_from(end: socket.socket, observer: Observer) -> None:
                     observer.observe(_event(row))
 
 
+@lru_cache(20_000)
+def _uuid(raw: bytes) -> UUID:
+    """Machines are seen again and again; to make their ids takes as long as all the rest of an event."""
+    return UUID(bytes=raw)
+
+
 def _event(row: _Row) -> Event:
     kind, message, at, machine_id, mac, phase, actor, data = row
     return Event(
-        Kind(kind),
+        _KINDS[kind],
         message,
         at,
-        UUID(bytes=machine_id) if machine_id else None,
+        _uuid(machine_id) if machine_id else None,
         Mac(mac) if mac else None,
         Phase(phase) if phase else None,
         actor,

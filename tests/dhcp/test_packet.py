@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from provisioner.dhcp.packet import MalformedPacket, Packet, decode, encode, wire_size
+from provisioner.dhcp.packet import MalformedPacket, Packet, decode, encode, encode_reply, wire_size
 
 from .rack import DISCOVER, MAC, SYSTEM, ipxe, pxe
 
@@ -104,6 +104,50 @@ def test_mutated_packets_are_read_or_refused() -> None:
             assert str(refused)
             outcomes.add("refused")
     assert outcomes == {"read", "refused"}
+
+
+@pytest.mark.rule("dhcp-13")
+@pytest.mark.rule("dhcp-15")
+def test_a_reply_gives_back_what_identifies_the_exchange_and_nothing_else() -> None:
+    here, relay, next_server = IPv4Address("10.98.0.17"), IPv4Address("10.99.0.1"), IPv4Address("10.98.0.1")
+    asked = Packet(
+        op=1,
+        xid=0xFEDCBA98,
+        chaddr=bytes(range(1, 17)),
+        htype=6,
+        hlen=7,
+        hops=3,
+        secs=9,
+        flags=0x8001,
+        ciaddr=IPv4Address("10.0.0.9"),
+        yiaddr=IPv4Address("10.0.0.8"),
+        siaddr=IPv4Address("10.0.0.7"),
+        giaddr=relay,
+        sname=b"theirs",
+        file=b"theirs",
+        options={53: DISCOVER},
+    )
+    wire = encode_reply(asked, b"\x35\x01\x02", flags=0x8000, yiaddr=here, siaddr=next_server, file=b"a.efi")
+    assert decode(wire) == Packet(
+        op=2,
+        xid=0xFEDCBA98,
+        chaddr=bytes(range(1, 17)),
+        htype=6,
+        hlen=7,
+        flags=0x8000,
+        yiaddr=here,
+        siaddr=next_server,
+        giaddr=relay,
+        file=b"a.efi",
+        options={53: b"\x02"},
+    )
+    assert wire[240:244] == b"\x35\x01\x02\xff"
+    assert (len(wire), set(wire[244:])) == (300, {0})
+    assert decode(encode_reply(asked, b"", flags=0, ciaddr=here)).ciaddr == here
+    assert len(encode_reply(asked, bytes(100), flags=0)) == 341
+    assert decode(encode_reply(asked, b"", flags=0, file=b"f" * 127)).file == b"f" * 127
+    with pytest.raises(ValueError, match="file holds 127 bytes, terminator excluded"):
+        encode_reply(asked, b"", flags=0, file=b"f" * 128)
 
 
 @pytest.mark.rule("dhcp-17")

@@ -65,7 +65,7 @@ def writers() -> Iterator[Callable[..., EventWriter]]:
 
 
 def offer(message: str = "offered 10.12.1.17", machine_id: UUID | None = None, **changes: Any) -> Event:
-    return replace(Event(Kind.DHCP_OFFER, message, NOW, machine_id), **changes)
+    return Event(Kind.DHCP_OFFER, message, NOW, machine_id)._replace(**changes)
 
 
 def events(store: SqlStore) -> list[Event]:
@@ -225,7 +225,7 @@ def test_where_a_relay_says_a_machine_is_plugged_in_is_kept_with_its_nic(
     writer = writers(store, "packets")
     writer.observe(port)
     assert writer.flush()
-    writer.observe(replace(port, message="offered again"))
+    writer.observe(port._replace(message="offered again"))
     assert writer.flush()
     with store.transaction("test") as tx:
         after = tx.machines.get("node1")

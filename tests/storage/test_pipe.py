@@ -2,7 +2,6 @@
 
 import os
 import time
-from dataclasses import replace
 from uuid import uuid4
 
 from provisioner.domain.events import Event, Kind, Sighting
@@ -64,7 +63,7 @@ def test_a_writer_that_died_costs_observations_only() -> None:
 def test_one_that_cannot_travel_costs_nobody_else() -> None:
     here, there = pipe()
     observer, collected = PipeObserver(here), Collected()
-    for event in (FULL, replace(BARE, message="x" * 70_000), BARE, replace(BARE, at=object())):  # type: ignore[arg-type]
+    for event in (FULL, BARE._replace(message="x" * 70_000), BARE, BARE._replace(at=object())):  # type: ignore[arg-type]
         observer.observe(event)
     observer.close()
     write_from(there, collected)

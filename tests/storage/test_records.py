@@ -159,7 +159,7 @@ def test_events_page_in_both_directions(store: SqlStore) -> None:
         newest = tx.events.list(limit=3)
         assert [e.message for e in newest] == ["last", "e5", "e4"]
         assert newest[0].actor == "appliance"
-        assert newest[1] == replace(event("e5", one), id=newest[1].id)
+        assert newest[1] == event("e5", one)._replace(id=newest[1].id)
         assert [e.message for e in tx.events.list(before=newest[-1].id, limit=2)] == ["e3", "e2"]
         assert [e.message for e in tx.events.list(after=newest[-1].id)] == ["e5", "last"]
         assert [e.message for e in tx.events.list(machine_id=one)] == ["e5", "e3", "e1"]
