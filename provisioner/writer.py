@@ -3,6 +3,7 @@
 Forked once, before there are threads.
 """
 
+import gc
 import os
 import signal
 from contextlib import ExitStack
@@ -66,6 +67,9 @@ def writer_process(stack: ExitStack, settings: Settings, name: str, *, files: bo
             feed = ChangeFeed(house.store, snapshot_file=house.snapshot_file(name), files=files)
             feed.start()
             own.callback(feed.stop)
+            # The machines stay: to look for garbage among 10,000 of them took a fifth of this process's time.
+            gc.collect()
+            gc.freeze()
             write_from(there, observer)
         code = 0
     except Exception:
