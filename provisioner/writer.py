@@ -50,7 +50,7 @@ def writer_process(stack: ExitStack, settings: Settings, name: str, *, files: bo
     pid = os.fork()
     if pid:
         there.close()
-        writer = Writer(pid, PipeObserver(here))
+        writer = Writer(pid, PipeObserver(here, name))
         stack.callback(writer.close)
         return writer
     code = 1
@@ -70,7 +70,7 @@ def writer_process(stack: ExitStack, settings: Settings, name: str, *, files: bo
             # The machines stay: to look for garbage among 10,000 of them took a fifth of this process's time.
             gc.collect()
             gc.freeze()
-            write_from(there, observer)
+            write_from(there, observer, observer.has_room)
         code = 0
     except Exception:
         log.exception("observations are not written any more")

@@ -147,7 +147,7 @@ def _discover(case: Case, now: int) -> Decision:
     if case.address is None:
         return silent(case, _no_address(case), Cause.NO_ADDRESS)
     context = case.context
-    if context.held_back and case.address in context.held_back:
+    if case.address in context.held_back:
         why = f"{case.address} was declined because another device answers on it; find that device"
         return silent(case, why, Cause.HELD_BACK)
     lease = context.leases.get(case.address)

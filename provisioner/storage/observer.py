@@ -110,6 +110,11 @@ class EventWriter:
             self._sightings[key] = sighting
             self._lock.notify_all()
 
+    def has_room(self, timeout: float) -> bool:
+        """Is there room for as many as are written together? Waits for it, ``timeout`` seconds at most."""
+        with self._lock:
+            return self._lock.wait_for(lambda: len(self._waiting) + _BATCH <= self._capacity, timeout)
+
     def flush(self, timeout: float = 5.0) -> bool:
         """Write all that waits, held-back repeats too. False if it was not written within ``timeout`` seconds."""
         with self._lock:

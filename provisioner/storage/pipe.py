@@ -2,14 +2,16 @@
 
 Writing an event costs more of Python's lock than answering a DHCP packet: beside a writing thread the packet loop
 managed 650 exchanges a second of 2,000. ``PipeObserver`` takes observations without waiting and hands them over
-some fifty times a second, many in one message; ``write_from`` is the other end.
+some fifty times a second, many in one message; ``write_from`` is the other end. It takes no more than it can
+write: what is too much waits here, and beyond that is let go before any work was done for it.
 """
 
 import marshal
+import select
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -25,8 +27,10 @@ _LARGEST = 60_000
 _TOGETHER = 100
 _LINGER_SECONDS = 0.02
 """How long an observation waits for others to travel with: each message wakes a process."""
-_CAPACITY = 20_000
+_CAPACITY = 10_000
 """Observations that may wait for the other end; more are counted and dropped."""
+_LOOK_SECONDS = 0.1
+"""How often an end that has no room looks whether the other one is still there."""
 _GIVE_UP_SECONDS = 0.5
 """How long an end that takes nothing is waited for when this one closes."""
 _BUFFER = 4 << 20
@@ -50,13 +54,16 @@ def pipe() -> tuple[socket.socket, socket.socket]:
 class PipeObserver:
     """Implements ``ports.Observer`` by handing everything to another process. Never blocks, never raises.
 
-    What the other end is too slow for is counted in ``dropped_total``. Starts a thread: make it after forking.
+    What the other end is too slow for is counted in ``dropped_total`` and, when there is room again, told as an
+    event. ``service``: who observes. Starts a thread: make it after forking.
     """
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, service: str) -> None:
         self._end = end
         self._end.settimeout(0.1)
+        self._service = service
         self.dropped_total = 0
+        self._untold = 0
         self._waiting: list[_Row] = []
         self._some = threading.Event()
         self._closing = False
@@ -65,22 +72,12 @@ class PipeObserver:
         self._thread.start()
 
     def observe(self, event: Event) -> None:
-        machine_id, mac, phase = event.machine_id, event.mac, event.phase
-        self._put(
-            (
-                _PLAIN[event.kind],
-                event.message,
-                event.at,
-                machine_id.bytes if machine_id is not None else None,
-                bytes(mac) if mac is not None else None,
-                _PLAIN[phase] if phase is not None else None,
-                event.actor,
-                {key: str(value) for key, value in event.data.items()},
-            )
-        )
+        if self._room():
+            self._put(_row(event))
 
     def sight(self, sighting: Sighting) -> None:
-        self._put((bytes(sighting.mac), *(getattr(sighting, name) for name in _SIGHTING)))
+        if self._room():
+            self._put((bytes(sighting.mac), *(getattr(sighting, name) for name in _SIGHTING)))
 
     def close(self) -> None:
         """Hand over what waits. The other end writes it, and ends."""
@@ -89,14 +86,18 @@ class PipeObserver:
         self._thread.join()
         self._end.close()
 
+    def _room(self) -> bool:
+        if len(self._waiting) < _CAPACITY and not self._gone:
+            return True
+        self.dropped_total += 1
+        self._untold += 1
+        return False
+
     def _put(self, row: _Row) -> None:
         # One step under Python's lock, as is taking from the front: there is no lock of our own.
-        if len(self._waiting) < _CAPACITY and not self._gone:
-            self._waiting.append(row)
-            if not self._some.is_set():
-                self._some.set()
-        else:
-            self.dropped_total += 1
+        self._waiting.append(row)
+        if not self._some.is_set():
+            self._some.set()
 
     def _hand_over(self) -> None:
         while not self._gone and (self._waiting or not self._closing):
@@ -110,7 +111,14 @@ class PipeObserver:
                     self._gone = True
                     break
                 del self._waiting[: len(rows)]
+            self._tell_dropped()
         self.dropped_total += len(self._waiting)
+
+    def _tell_dropped(self) -> None:
+        if (count := self._untold) and not self._gone:
+            self._untold -= count
+            message = f"{count} observations of {self._service} were not kept; too many waited for the database"
+            self._put(_row(Event(Kind.SERVICE, message, time.time_ns() // 1000, data={"dropped": count})))
 
     def _send(self, rows: list[_Row]) -> bool:
         """False when nobody takes it any more."""
@@ -147,10 +155,36 @@ def _packed(rows: list[_Row]) -> bytes:
     return message if len(message) <= _LARGEST else b""
 
 
-def write_from(end: socket.socket, observer: Observer) -> None:
-    """Pass everything on to ``observer`` until the other process closes its end or dies."""
+def _row(event: Event) -> _Row:
+    machine_id, mac, phase = event.machine_id, event.mac, event.phase
+    return (
+        _PLAIN[event.kind],
+        event.message,
+        event.at,
+        machine_id.bytes if machine_id is not None else None,
+        bytes(mac) if mac is not None else None,
+        _PLAIN[phase] if phase is not None else None,
+        event.actor,
+        {key: str(value) for key, value in event.data.items()},
+    )
+
+
+def write_from(
+    end: socket.socket, observer: Observer, has_room: Callable[[float], bool] = lambda _seconds: True
+) -> None:
+    """Pass everything on to ``observer`` until the other process closes its end or dies.
+
+    ``has_room``: waits so many seconds at most until the observer may take more. Until then nothing is read, unless
+    the other process has ended: what it left behind is passed on anyway.
+    """
+    ended = select.poll()
+    ended.register(end, select.POLLRDHUP)
     with suppress(ConnectionError), end:
-        while (message := end.recv(_LARGEST)) != _END:
+        while True:
+            while not (has_room(_LOOK_SECONDS) or ended.poll(0)):
+                pass
+            if (message := end.recv(_LARGEST)) == _END:
+                return
             # Only our own process holds the other end: what it marshals is trusted.
             for row in marshal.loads(message):  # noqa: S302
                 if len(row) == 1 + len(_SIGHTING):

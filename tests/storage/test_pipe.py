@@ -1,6 +1,7 @@
 """Observations that another process writes."""
 
 import os
+import threading
 import time
 from uuid import uuid4
 
@@ -28,7 +29,7 @@ class Collected:
 
 def test_what_goes_in_comes_out() -> None:
     here, there = pipe()
-    observer, collected = PipeObserver(here), Collected()
+    observer, collected = PipeObserver(here, "packets"), Collected()
     observer.observe(FULL)
     observer.sight(SIGHTING)
     observer.observe(BARE)
@@ -39,7 +40,7 @@ def test_what_goes_in_comes_out() -> None:
 
 def test_the_loop_never_waits_for_a_writer_that_hangs() -> None:
     here, there = pipe()
-    observer = PipeObserver(here)
+    observer = PipeObserver(here, "packets")
     started = time.monotonic()
     for _ in range(50_000):
         observer.observe(FULL)
@@ -48,13 +49,43 @@ def test_the_loop_never_waits_for_a_writer_that_hangs() -> None:
     collected = Collected()
     observer.close()
     write_from(there, collected)
-    assert len(collected.told) + observer.dropped_total == 50_000
+    assert collected.told.count(FULL) + observer.dropped_total == 50_000
+
+
+def test_what_the_database_is_too_slow_for_is_counted_and_told_where_it_was_seen() -> None:
+    here, there = pipe()
+    observer, collected, room = PipeObserver(here, "packets"), Collected(), threading.Event()
+    writer = threading.Thread(target=write_from, args=(there, collected, room.wait), daemon=True)
+    writer.start()
+    seen = 0
+    while not observer.dropped_total and seen < 500_000:
+        observer.observe(FULL)
+        seen += 1
+    dropped = observer.dropped_total
+    assert dropped
+    assert collected.told == []
+    room.set()
+    observer.close()
+    writer.join(20)
+    assert collected.told.count(FULL) == seen - dropped
+    (told,) = (event for event in collected.told if isinstance(event, Event) and event.kind is Kind.SERVICE)
+    assert told.message == f"{dropped} observations of packets were not kept; too many waited for the database"
+    assert told.data == {"dropped": str(dropped)}
+
+
+def test_a_writer_without_room_ends_when_nobody_observes_any_more() -> None:
+    here, there = pipe()
+    observer, collected = PipeObserver(here, "packets"), Collected()
+    observer.observe(FULL)
+    observer.close()
+    write_from(there, collected, lambda _seconds: False)
+    assert collected.told == [FULL]
 
 
 def test_a_writer_that_died_costs_observations_only() -> None:
     here, there = pipe()
     there.close()
-    observer = PipeObserver(here)
+    observer = PipeObserver(here, "packets")
     observer.observe(FULL)
     observer.close()
     assert observer.dropped_total == 1
@@ -62,7 +93,7 @@ def test_a_writer_that_died_costs_observations_only() -> None:
 
 def test_one_that_cannot_travel_costs_nobody_else() -> None:
     here, there = pipe()
-    observer, collected = PipeObserver(here), Collected()
+    observer, collected = PipeObserver(here, "packets"), Collected()
     for event in (FULL, BARE._replace(message="x" * 70_000), BARE, BARE._replace(at=object())):  # type: ignore[arg-type]
         observer.observe(event)
     observer.close()
@@ -74,7 +105,7 @@ def test_one_that_cannot_travel_costs_nobody_else() -> None:
 def test_an_observation_arrives_while_nothing_else_happens() -> None:
     here, there = pipe()
     there.settimeout(5)
-    observer = PipeObserver(here)
+    observer = PipeObserver(here, "packets")
     for _ in range(2):
         observer.observe(FULL)
         assert there.recv(60_000)
