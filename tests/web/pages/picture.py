@@ -24,6 +24,7 @@ _FILL = {
     "done": "#7d8790", "passed": "#7d8790", "current": "#dbe9f7", "stuck": "#e3a008", "failed": "#b3241b",
     "hollow": "none",
 }  # fmt: skip
+_LINES = {"hollow": "#b5bbc0", "current": "#0b5fae"}
 _INK = {"current": "#16191c", "stuck": "#241a00", "failed": "#ffffff"}
 _STATE = {"failed": "#b3241b", "stuck": "#8a5200", "installing": "#0b5fae", "armed": "#0b5fae"}
 _GROUND = {"failed": "#fbe6e4", "stuck": "#fdf0d2"}
@@ -84,18 +85,26 @@ def picture() -> str:
 
 
 def _train(segments: tuple[Segment, ...], top: int, state: str) -> list[str]:
-    labelled = {index: 12 + 7 * len(segment.label) for index, segment in enumerate(segments) if segment.label}
+    labelled = {index: 12 + 7.5 * len(segment.label) for index, segment in enumerate(segments) if segment.label}
     shares = sum(segment.width for index, segment in enumerate(segments) if index not in labelled) or 1
     free = _ROOM - sum(labelled.values()) - 2 * len(segments)
     drawn, left = [], float(_TRAIN)
     for index, segment in enumerate(segments):
         wide = labelled.get(index) or free * segment.width / shares
         fill = "#4f9a70" if state in ("active", "installed") and segment.kind == "done" else _FILL[segment.kind]
-        edge = ' stroke="#c4c9ce"' if segment.kind == "hollow" else ""
-        drawn.append(f'<rect x="{left:.1f}" y="{top}" width="{wide:.1f}" height="16" rx="2" fill="{fill}"{edge}/>')
+        line = _LINES.get(segment.kind)
+        edge = f' stroke="{line}"' if line else ""
+        # Those that have arrived step back, as on the page.
+        y, height = (top + 6, 4) if state == "active" else (top, 16)
+        drawn.append(
+            f'<rect x="{left:.1f}" y="{y}" width="{wide:.1f}" height="{height}" rx="2" fill="{fill}"{edge}/>'
+        )
+        if segment.kind == "current":
+            far = wide * (1 if segment.percent is None else segment.percent / 100)
+            drawn.append(f'<rect x="{left:.1f}" y="{top + 13}" width="{far:.1f}" height="3" fill="{line}"/>')
         if segment.label:
             drawn.append(
-                f'<text x="{left + wide / 2:.1f}" y="{top + 12}" font-size="11" font-weight="bold" '
+                f'<text x="{left + wide / 2:.1f}" y="{top + 12}" font-size="12" font-weight="bold" '
                 f'text-anchor="middle" fill="{_INK.get(segment.kind, "#16191c")}">{escape(segment.label)}</text>'
             )
         left += wide + 2

@@ -193,14 +193,25 @@ def fill_odd(store: Store, machines: list[Machine]) -> None:
     fill(store, [replace(m, bmc_id=known[m.name].id) if m.name in known else m for m in machines])
 
 
+WITHOUT_SCRIPTS = (
+    _plain("no-script", "/"),
+    _plain("no-script-drawer", "/machines/w002"),
+    _plain("no-script-next", "/?page=2"),
+)
+
+AWAY = (_plain("away", "/machines/w001"),)
+
+
 @dataclass(frozen=True)
 class Set:
-    """Scenes that share an appliance."""
+    """Scenes that share an appliance. ``scripts`` False: a browser without any. ``away``: so is the database."""
 
     scenes: Sequence[Scene]
     fleet: Callable[[int], list[Machine]]
     filling: Callable[[Store, list[Machine]], object] = fill
     fittings: Callable[[Path], dict[str, Any]] = lambda folder: {}
+    scripts: bool = True
+    away: bool = False
 
     def fitted(self, folder: Path) -> dict[str, Any]:
         """The wire in the top bar, too."""
@@ -221,4 +232,6 @@ SETS = {
     "trouble": Set(TROUBLE, lambda now: list(night(3, now)), fittings=_troubled),
     "hundreds": Set(HUNDREDS, lambda now: list(night(300, now))),
     "odd": Set(ODD, odd, fill_odd),
+    "no-script": Set(WITHOUT_SCRIPTS, lambda now: list(night(230, now)), scripts=False),
+    "away": Set(AWAY, lambda now: list(night(30, now)), away=True),
 }

@@ -102,6 +102,13 @@ def test_a_click_anywhere_on_a_row_opens_it_and_its_address_can_be_sent(made: De
     expect(page).to_have_url(f"{made.url}/machines/w002")
     expect(page.locator("#drawer h1")).to_have_text("w002")
     expect(row(page, "w002")).to_have_class(re.compile(r"\bopen\b"))
+    drawer = page.locator("#drawer").bounding_box()
+    age = row(page, "w002").locator(".age").bounding_box()
+    assert drawer
+    assert age
+    assert age["x"] + age["width"] <= drawer["x"], "the drawer covers the machines"
+    expect(page.locator(".pace")).to_be_visible()
+    assert not _overlap(drawer, page.locator(".chips").bounding_box() or drawer)
     page.go_back()
     expect(page.locator("#drawer .sheet")).to_have_count(0)
 
@@ -160,6 +167,7 @@ def test_long_names_stay_whole_and_leave_the_table_its_columns(made: Desktop) ->
 def test_on_a_phone_a_card_leads_with_its_slot_and_state_and_buttons_are_at_the_thumb(made: Desktop) -> None:
     made.page.set_viewport_size({"width": 390, "height": 844})
     page = live(made)
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
     card = row(page, "w001")
     sizes = {part: card.locator(f".{part}").evaluate("e => getComputedStyle(e).fontSize") for part in
              ("slot", "state", "name", "event")}  # fmt: skip
@@ -183,6 +191,27 @@ def test_on_a_phone_a_card_leads_with_its_slot_and_state_and_buttons_are_at_the_
 def test_the_chip_that_filters_is_seen_on_a_phone(made: Desktop) -> None:
     made.page.set_viewport_size({"width": 390, "height": 844})
     expect(live(made, "/?state=retired").locator("#chip-retired")).to_be_in_viewport(ratio=1)
+
+
+_LOOKS = """marks => marks.map(mark => {
+    const { clipPath, borderStyle, borderWidth, borderRadius, backgroundColor, backgroundImage, height } =
+        getComputedStyle(mark);
+    return [clipPath, borderStyle, borderWidth, borderRadius, backgroundColor, backgroundImage, height].join();
+})"""
+
+
+@pytest.mark.parametrize("selector", [".chip > .mark", "#rows .mark", "td > .mark"], ids=["chips", "rows", "away"])
+def test_every_state_has_a_mark_of_its_own(made: Desktop, selector: str) -> None:
+    away = selector.startswith("td")
+    made.office.appliance.store.away = away
+    page = made.page
+    page.goto(made.url)
+    marks = page.locator(selector)
+    looks = set(marks.evaluate_all(_LOOKS))
+    words = set(page.locator(selector).locator("xpath=..").all_inner_texts())
+    # On a chip a count stands behind the word.
+    assert len(looks) == len({word.split()[0] for word in words}) > 5
+    made.complaints.clear()
 
 
 def _boxes(page: Page, selector: str) -> list[dict[str, float]]:
