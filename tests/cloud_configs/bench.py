@@ -55,6 +55,12 @@ class Bench:
     files: dict[str, bytes] = field(default_factory=dict)
     """What GET answers, by path; anything else is a 404."""
     lose_reports: bool = False
+    lose_next: dict[str, int] = field(default_factory=dict)
+    """So many reports of a kind are lost, the next one arrives."""
+    refuse: dict[str, int] = field(default_factory=dict)
+    """Status by kind of report."""
+    asked: list[str] = field(default_factory=list)
+    """Kinds of the reports that were posted, lost ones too."""
 
     def __post_init__(self) -> None:
         self.bin = self.folder / "bin"
@@ -138,8 +144,14 @@ class Bench:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                if bench.lose_reports:
+                kind = self.path.rsplit("/", 1)[1]
+                bench.asked.append(kind)
+                if bench.lose_reports or bench.lose_next.get(kind):
+                    bench.lose_next[kind] = bench.lose_next.get(kind, 0) - 1
                     self._answer(503, b"")
+                    return
+                if kind in bench.refuse:
+                    self._answer(bench.refuse[kind], b"")
                     return
                 is_json = self.headers["Content-Type"] == "application/json"
                 bench.reports.append((self.path, json.loads(body) if is_json else body))

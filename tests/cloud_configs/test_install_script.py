@@ -87,9 +87,44 @@ def test_an_install_goes_through_every_phase_in_order_and_ends_with_a_restart(be
 def test_an_install_whose_every_report_is_lost_still_ends(bench: Bench, tmp_path: Path) -> None:
     bench.disk()
     bench.lose_reports = True
-    run = bench.run(small_disks(tmp_path))
+    run = bench.run(small_disks(tmp_path), PROVISIONER_PAUSE="0.01")
     assert run.returncode == 0, run.stdout
     assert bench.calls()[-1] == "systemctl reboot"
+
+
+@pytest.mark.rule("fault-13")
+def test_an_appliance_that_restarts_still_learns_that_the_install_is_complete(bench: Bench, tmp_path: Path) -> None:
+    bench.disk()
+    bench.lose_next["complete"] = 30
+    assert bench.run(small_disks(tmp_path), PROVISIONER_PAUSE="0.01").returncode == 0
+    assert bench.only("complete") == {}
+
+
+def test_what_the_appliance_refuses_is_not_said_again(bench: Bench, tmp_path: Path) -> None:
+    bench.disk()
+    bench.refuse["complete"] = 403
+    run = bench.run(small_disks(tmp_path))
+    assert run.returncode == 0
+    assert bench.asked.count("complete") == 1
+    assert "(refused by the appliance: 403)" in run.stdout
+
+
+@pytest.mark.rule("threat-01")
+def test_an_install_that_was_called_off_meanwhile_wipes_nothing(bench: Bench, tmp_path: Path) -> None:
+    bench.disk()
+    bench.signatures("ntfs\n")
+    del bench.files[f"/b/{TOKEN}/config.yml"]
+    assert bench.run(small_disks(tmp_path, "wipe: foreign"), PROVISIONER_PAUSE="0.01").returncode == 1
+    assert bench.only("failed")["phase"] == "disk"
+    assert not any(call.startswith(("flatcar-install", "wipefs --all")) for call in bench.calls())
+
+
+def test_a_percentage_is_a_number_however_the_installer_writes_it(bench: Bench, tmp_path: Path) -> None:
+    bench.disk()
+    installer = (bench.bin / "flatcar-install").read_text()
+    bench.program("flatcar-install", installer.replace("40%", "007%"))
+    assert bench.run(small_disks(tmp_path)).returncode == 0
+    assert any(body.get("percent") == 7 for path, body in bench.reports if path.endswith("/progress"))
 
 
 def test_a_disk_with_foreign_data_is_refused_and_untouched(bench: Bench, tmp_path: Path) -> None:
@@ -224,6 +259,7 @@ def test_the_rule_chooses_the_disk(bench: Bench, tmp_path: Path, rule: str, chos
     for name, size in (("sda", 64), ("sdb", 32), ("sdc", 96), ("sdd", 8)):
         bench.disk(name, size * MIB)
     bench.disk("usb", 20 * MIB, 'RO="0" RM="1"')
+    bench.disk("usb-that-calls-itself-fixed", 20 * MIB, 'RO="0" RM="0" TRAN="usb"')
     bench.disk("cdrom", 20 * MIB, 'RO="1" RM="0"')
     links = bench.folder / "by-id"
     links.mkdir()

@@ -126,7 +126,51 @@ def test_no_disk_is_reported_too(tmp_path: Path, said: Any) -> None:
     machine = Machine(tmp_path, address)
     machine.disk("sda", 1 * GIB)
     assert machine.run(_script("ubuntu", "disk.sh")).returncode != 0
-    assert posts[-1][1]["reason"] == "no disk fits smallest; the rule is install_disk in the role"
+    assert posts[-1][1]["reason"] == "no disk fits smallest (USB left out); the rule is install_disk in the role"
+
+
+def test_what_hangs_on_usb_is_no_disk_even_if_it_calls_itself_fixed(tmp_path: Path, said: Any) -> None:
+    address, _ = said
+    machine = Machine(tmp_path, address)
+    machine.disk("sdb", 100 * GIB)
+    machine.disk("sda", 32 * GIB)
+    bus = tmp_path / "devices" / "pci0000:00" / "usb2" / "2-1" / "block"
+    bus.mkdir(parents=True)
+    (tmp_path / "sys" / "sda").rename(bus / "sda")
+    (tmp_path / "sys" / "sda").symlink_to(bus / "sda")
+    (tmp_path / "autoinstall.yaml").write_text("path: /dev/chosen-by-disk-sh\n")
+    assert machine.run(_script("ubuntu", "disk.sh")).returncode == 0
+    assert (tmp_path / "autoinstall.yaml").read_text() == f"path: {tmp_path}/dev/sdb\n"
+
+
+@pytest.mark.system
+def test_a_disk_of_which_blkid_cannot_tell_what_it_holds_is_foreign(tmp_path: Path, said: Any) -> None:
+    """Two file systems in one place, as a disk has that was used twice: blkid prints nothing and ends with 8."""
+    address, posts = said
+    machine = Machine(tmp_path, address)
+    machine.disk("sda", 100 * GIB)
+    (tmp_path / "bin" / "blkid").unlink()
+    disk = tmp_path / "dev" / "sda"
+    with disk.open("wb") as file:
+        file.truncate(64 << 20)
+    subprocess.run(["/sbin/mkfs.ext4", "-q", "-F", str(disk)], check=True, timeout=30)
+    with disk.open("r+b") as file:
+        file.write(b"hsqs")  # squashfs 4.0
+        file.seek(28)
+        file.write(b"\4\0\0\0")
+    script = _script("ubuntu", "disk.sh").replace("blkid -p", "/sbin/blkid -p")
+    (tmp_path / "autoinstall.yaml").write_text("path: /dev/chosen-by-disk-sh\n")
+    assert machine.run(script).returncode != 0
+    assert "holds foreign data" in posts[-1][1]["reason"]
+
+
+def test_the_partitions_of_another_disk_say_nothing_about_this_one(tmp_path: Path, said: Any) -> None:
+    address, _ = said
+    machine = Machine(tmp_path, address)
+    machine.disk("sda", 100 * GIB)
+    (tmp_path / "dev" / "sdaa1").write_text("data of the 27th disk")
+    (tmp_path / "autoinstall.yaml").write_text("path: /dev/chosen-by-disk-sh\n")
+    assert machine.run(_script("ubuntu", "disk.sh")).returncode == 0
 
 
 def test_debians_disk_answers_the_installers_questions_and_posts_by_nc(tmp_path: Path, said: Any) -> None:

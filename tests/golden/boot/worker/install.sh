@@ -63,15 +63,25 @@ retry() { # tries command…; curl's own --retry gives up on a route that comes 
     done
 }
 
-post() { # tries url body content-type
-    retry "$1" curl --fail --silent --show-error --output /dev/null --connect-timeout 5 --max-time 20 \
-        --header "Content-Type: $4" --data-binary "$3" "$2"
+post() { # tries url body content-type; what the appliance refuses (4xx) it would refuse again
+    local try code
+    for ((try = 1; ; try++)); do
+        code=$(curl --silent --show-error --output /dev/null --connect-timeout 5 --max-time 20 \
+            --write-out '%{http_code}' --header "Content-Type: $4" --data-binary "$3" "$2") || true
+        case $code in
+        2??) return 0 ;;
+        408 | 429) ;;
+        4??) echo "(refused by the appliance: $code)" && return 1 ;;
+        esac
+        ((try < $1)) || return 1
+        sleep "$pause"
+    done
 }
 
 report_tries=3
 progress() { # message [percent]; a report that is lost never stops the install, nor delays it again and again
     local percent=null
-    if [[ ${2:-} =~ ^[0-9]+$ ]]; then percent=$2; fi
+    if [[ ${2:-} =~ ^[0-9]{1,3}$ ]] && ((10#$2 <= 100)); then percent=$((10#$2)); fi
     echo "[$phase] $1"
     if post "$report_tries" "$url_progress" \
         "{\"phase\":\"$phase\",\"percent\":$percent,\"message\":$(json "$1")}" application/json; then
@@ -139,9 +149,11 @@ set_clock() {
 
 disks() { # "SIZE NAME" of each disk that may be installed to, in the kernel's order
     local line name size
-    lsblk --bytes --nodeps --noheadings --pairs --paths --output NAME,SIZE,TYPE,RO,RM | sort -V |
+    lsblk --bytes --nodeps --noheadings --pairs --paths --output NAME,SIZE,TYPE,RO,RM,TRAN | sort -V |
         while read -r line; do
             [[ $line == *'TYPE="disk"'* && $line == *'RO="0"'* && $line == *'RM="0"'* ]] || continue
+            # Sticks, card readers and a BMC's media; many of them do not say that they are removable.
+            [[ $line != *'TRAN="usb"'* ]] || continue
             [[ $line =~ NAME=\"([^\"]+)\" ]] || continue
             name=${BASH_REMATCH[1]}
             [[ $line =~ SIZE=\"([0-9]+)\" ]] || continue
@@ -174,7 +186,7 @@ choose_disk() {
     *) chosen="? $disk_rule" ;;
     esac
     disk=${chosen#* }
-    [[ -n $disk ]] || give_up "no disk of at least $disk_min_bytes bytes is there; the rule is install_disk in the role"
+    [[ -n $disk ]] || give_up "no disk of at least $disk_min_bytes bytes is there, USB left out; the rule is install_disk in the role"
     [[ -e $disk ]] || give_up "disk $disk is not there; the rule is install_disk in the role"
     size=$(lsblk --bytes --nodeps --noheadings --output SIZE "$disk" | tr -d ' ')
     progress "chose $disk, $((size / 1048576)) MiB"
@@ -226,6 +238,8 @@ is_ours() {
 
 check_disk() {
     local device signatures='' found
+    # Before anything is lost: once the install is called off the appliance hands nothing out any more.
+    fetch "$url_config" "$work/config" --max-time 60
     for device in "$disk" $(partitions); do
         found=$(wipefs --noheadings --output TYPE "$device" | sort -u | xargs)
         if [[ -n $found ]]; then signatures+="$device: $found; "; fi
@@ -252,7 +266,6 @@ sectors_written() { awk '{ print $7 }' "$sys_block/${disk##*/}/stat" 2>/dev/null
 write_image() {
     enter image "writing $image $version to $disk" 0
     local installer pid status=0 ticks=0 sectors written before percent
-    fetch "$url_config" "$work/config" --max-time 60
     installer=$(command -v flatcar-install || command -v coreos-install) ||
         give_up "neither flatcar-install nor coreos-install is in the live system"
     write_marker "$marker"
@@ -323,8 +336,9 @@ write_system() {
 finish() {
     enter reboot "install complete, restarting"
     upload_log 5
-    # If this report is lost the installed system's own report is the proof.
-    post 10 "$url_complete" '{}' application/json || echo "(the completion could not be reported)"
+    # For minutes, as long as a host takes to restart: a machine that starts from the network first, and is not known
+    # to be done, installs again. If the report is lost all the same the installed system's own is the proof.
+    post 150 "$url_complete" '{}' application/json || echo "(the completion could not be reported)"
     sync
     systemctl reboot
 }
