@@ -31,15 +31,20 @@ def contradiction(machine: Machine, others: Iterable[Machine], uuid: str, serial
     differ in both to count, since BMC and SMBIOS often disagree on one of them.
     """
     said, number = _uuid(uuid), _serial(serial)
+    strangers = [other for other in others if other.id != machine.id]
     ours = _same_uuid(machine, said), _same_serial(machine, number)
-    if True in ours:
+    # What several listed boards share was never written for one of them: it speaks neither for one nor against it.
+    shared = (
+        [other for other in strangers if _same_uuid(other, said)],
+        [other for other in strangers if _same_serial(other, number)],
+    )
+    if any(same and not holders for same, holders in zip(ours, shared, strict=True)):
         return ""
-    for other in others:
-        if other.id != machine.id and (_same_uuid(other, said) or _same_serial(other, number)):
-            what = f"UUID {said}" if _same_uuid(other, said) else f"serial {number}"
+    for same, what, holders in zip(ours, (f"UUID {said}", f"serial {number}"), shared, strict=True):
+        if not same and len(holders) == 1:
             return (
-                f"booted with the MAC of {machine.name} but the {what} of {other.name}: are their boards or cables "
-                f"swapped? Correct the MACs of both, then accept {machine.name}"
+                f"booted with the MAC of {machine.name} but the {what} of {holders[0].name}: are their boards or "
+                f"cables swapped? Correct the MACs of both, then accept {machine.name}"
             )
     if ours == (False, False):
         return (

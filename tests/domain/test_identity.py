@@ -44,6 +44,21 @@ def test_anothers_identity_is_a_swap_that_names_both() -> None:
     assert "serial SN-2 of node-2" in contradiction(ONE, [ONE, TWO], "", "SN-2")
 
 
+def test_what_several_machines_are_listed_with_identifies_none_of_them() -> None:
+    """A vendor burns one UUID or serial into a whole delivery; BMCs told it of some, the rest were typed in."""
+    shared = UUID("12345678-1234-1234-1234-123456789abc")
+    fleet = [machine(f"node-{n}", shared, "CHASSIS-1") for n in range(3, 6)]
+    typed_in = machine("node-6", None)
+    assert contradiction(typed_in, [ONE, *fleet, typed_in], str(shared), "CHASSIS-1") == ""
+    assert contradiction(fleet[0], fleet, str(shared), "CHASSIS-1") == ""
+    # Nor does a chassis' serial vouch for a blade that says the UUID of its neighbour.
+    left, right = replace(ONE, serial="CHASSIS-1"), replace(TWO, serial="CHASSIS-1")
+    assert "UUID" in contradiction(left, [left, right], str(UUID_2), "CHASSIS-1")
+    assert contradiction(left, [left, right], str(UUID_1), "CHASSIS-1") == ""
+    # The one of two that is only one's still counts.
+    assert "serial SN-1 of node-1" in contradiction(typed_in, [ONE, *fleet, typed_in], str(shared), "SN-1")
+
+
 def test_a_board_that_differs_in_both_is_another_one() -> None:
     said = contradiction(ONE, [ONE, TWO], "4c4c4544-0051-3510-8052-b4c04f4a4699", "SN-9")
     assert "another board?" in said
