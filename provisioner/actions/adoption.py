@@ -1,6 +1,7 @@
 """Machines that told of themselves (by BMC or DHCP), found again in the list that names them."""
 
 from collections.abc import Mapping
+from itertools import chain, count
 from uuid import UUID
 
 from provisioner.actions import fields as read
@@ -9,6 +10,7 @@ from provisioner.domain.errors import InvalidValue
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import Machine
+from provisioner.domain.ports import Transaction
 
 
 def own_name(mac: Mac) -> str:
@@ -16,8 +18,18 @@ def own_name(mac: Mac) -> str:
     return f"server-{mac.hex()}"
 
 
+def free_name(tx: Transaction, mac: Mac) -> str:
+    """The same, numbered where another machine has that name: it had the card first."""
+    own = own_name(mac)
+    numbered = (f"{own}-{number}" for number in count(2))
+    return next(name for name in chain((own,), numbered) if tx.slots.find(name) is None)
+
+
 def nameless(machine: Machine) -> bool:
-    return machine.slot.implicit and machine.name in map(own_name, machine.macs)
+    if not machine.slot.implicit:
+        return False
+    owns = [own_name(mac) for mac in machine.macs]
+    return any(machine.name == own or machine.name.startswith(f"{own}-") for own in owns)
 
 
 class Nameless:

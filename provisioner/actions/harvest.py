@@ -4,7 +4,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 from provisioner.actions import fields as read
-from provisioner.actions.adoption import own_name
+from provisioner.actions.adoption import free_name
 from provisioner.actions.enrol import describe, differences, record_state
 from provisioner.domain.bmc import Blade, Bmc, Chassis, Identity
 from provisioner.domain.errors import Conflict, Refused
@@ -38,7 +38,7 @@ def merge(tx: Transaction, bmc: Bmc, identity: Identity, now: int) -> tuple[Mach
         tx.events.add(Event(Kind.BMC_ERROR, said, now, actor=tx.actor))
         return None, said
     machine = before or Machine(
-        uuid4(), Slot(uuid4(), own_name(identity.macs[0]), chassis=bmc.chassis), state_at=now
+        uuid4(), Slot(uuid4(), free_name(tx, identity.macs[0]), chassis=bmc.chassis), state_at=now
     )
     fresh = [mac for mac in identity.macs if mac not in machine.macs]
     after = settled(

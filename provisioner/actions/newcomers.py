@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
-from provisioner.actions.adoption import own_name
+from provisioner.actions.adoption import free_name
 from provisioner.actions.enrol import describe, differences, kept, put_machine, record_state
 from provisioner.actions.front import Front
 from provisioner.actions.intent import Fields, rules_in, seated
@@ -54,7 +54,7 @@ def _seat(tx: Transaction, place: Place, sighting: Sighting) -> None:
 
 def _list(tx: Transaction, sighting: Sighting, place: Place | None) -> None:
     mac = sighting.mac
-    machine = replace(_board(sighting, Slot(uuid4(), own_name(mac))), approved=sighting.enrol != "approve")
+    machine = replace(_board(sighting, Slot(uuid4(), free_name(tx, mac))), approved=sighting.enrol != "approve")
     machine = replace(machine, state_reason=f"lacks {' and '.join(missing_for_ready(machine))}")
     verb = "set" if machine.approved else "approve"
     fix = f"`provisioner machine {verb} {machine.name} --role ROLE --ip ADDRESS`"

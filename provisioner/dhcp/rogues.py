@@ -48,7 +48,11 @@ class RogueWatch:
 
     def run(self, stop: threading.Event) -> None:
         while self._interfaces and not stop.is_set():
-            self.look(stop)
+            try:
+                self.look(stop)
+            except Exception:
+                # No memory for a process, an answer that is none: the next look may do.
+                log.exception("cannot look for other DHCP servers")
             stop.wait(self._every)
 
     def look(self, stop: threading.Event) -> None:

@@ -189,14 +189,24 @@ class EventWriter:
                         log.warning("observations lost at the end", count=len(batch), service=self._service)
                         return
             except Exception as error:
-                if len(batch) == 1:
-                    log.warning("observation not written", observation=repr(batch[0].event), error=repr(error))
-                for waiting in batch if len(batch) > 1 else ():
-                    self._write([waiting], [], 0)
+                self._one_by_one(batch, sightings, dropped, error)
                 return
             else:
                 self._away_said = False
                 return
+
+    def _one_by_one(self, batch: list[_Waiting], sightings: list[Sighting], dropped: int, error: Exception) -> None:
+        """Something of these cannot be written; the rest is."""
+        if len(batch) + len(sightings) + bool(dropped) == 1:
+            what = repr(batch[0].event) if batch else repr(sightings[0]) if sightings else f"{dropped} dropped"
+            log.warning("observation not written", observation=what, error=repr(error))
+            return
+        for waiting in batch:
+            self._write([waiting], [], 0)
+        for sighting in sightings:
+            self._write([], [sighting], 0)
+        if dropped:
+            self._write([], [], dropped)
 
     def _add(self, tx: Transaction, batch: Sequence[_Waiting]) -> None:
         told = [

@@ -57,6 +57,15 @@ def names(appliance: Appliance) -> list[str]:
     return sorted(machine.name for machine in appliance.store.inventory().machines.values())
 
 
+def test_a_card_that_another_machine_was_named_by_is_listed_under_a_name_of_its_own(appliance: Appliance) -> None:
+    """The board of a machine that nobody named was replaced, and its old card boots elsewhere."""
+    policy(appliance, "enrol")
+    asks(appliance, ROM)
+    change(appliance, mac="52:54:00:aa:00:99")
+    asks(appliance, ROM)
+    assert names(appliance) == [NAME, f"{NAME}-2"]
+
+
 def change(appliance: Appliance, **fields: str) -> Any:
     return enrol.change_machine(appliance.store, NAME, fields, actor="test", now=appliance.clock())
 

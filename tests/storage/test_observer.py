@@ -165,6 +165,16 @@ def test_one_event_that_cannot_be_written_does_not_take_others_along(store: SqlS
     assert [event.message for event in events(store)] == ["good", "good too"]
 
 
+def test_one_sighting_that_cannot_be_written_does_not_take_others_along(store: SqlStore, writers: Writers) -> None:
+    writer = writers(store, "packets")
+    macs = [Mac.parse(f"52:54:00:00:00:{n:02x}") for n in range(3)]
+    for mac, at in zip(macs, (NOW, object(), NOW), strict=True):
+        writer.sight(Sighting(mac, "dhcp", at, "eth1"))  # type: ignore[arg-type]
+    assert writer.flush()
+    with store.reading() as tx:
+        assert [seen.mac for seen in tx.sightings()] == [macs[0], macs[2]]
+
+
 def test_closing_writes_what_waits(store: SqlStore) -> None:
     writer = EventWriter(store, "packets")
     writer.observe(offer())
