@@ -22,7 +22,8 @@ class Retention:
 
         After batches that were not full it rests for an hour. Machines with an open install keep their whole story.
         """
-        if not self._days or now < self._due:
+        # A clock that was set back must not make it rest for longer.
+        if not self._days or now < self._due <= now + _PAUSE:
             return 0
         before = now - int(self._days * _DAY)
         with self._store.transaction("retention") as tx:

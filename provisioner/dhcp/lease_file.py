@@ -122,8 +122,9 @@ class LeaseFile:
                 self._connection.execute(_PUT + ", ".join([_ROW] * len(some)), [*chain.from_iterable(some)])
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            with suppress(sqlite3.Error):
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
             raise NotWritten(str(error)) from error
 
     def try_out(self) -> None:
@@ -217,4 +218,8 @@ class LeaseWriter:
                 self._file.try_out()
         except NotWritten as fault:
             return str(fault)
+        except Exception as fault:
+            # Who waits for these is told; without this thread nobody would be, ever again.
+            log.exception("dhcp: leases could not be written")
+            return repr(fault)
         return ""

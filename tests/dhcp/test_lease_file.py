@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -133,6 +133,24 @@ def test_a_file_that_is_free_again_is_found_out_without_anybody_asking_for_an_ad
     again = LeaseFile.open(path)
     assert again.load() == []
     again.close()
+
+
+def test_no_fault_ends_the_writer(tmp_path: Path) -> None:
+    path = tmp_path / "leases.db"
+    file = LeaseFile.open(path)
+    write, faults = file.write, [RuntimeError("a fault on purpose")]
+
+    def faulty(leases: Iterable[Lease]) -> None:
+        if faults:
+            raise faults.pop()
+        write(leases)
+
+    file.write = faulty  # type: ignore[method-assign]
+    with writing(file) as (writer, finished):
+        writer.submit([([lease(1)], "lost")])
+        assert finished(1) == [("lost", "RuntimeError('a fault on purpose')")]
+        writer.submit([([lease(2)], "kept")])
+        assert finished(2)[1] == ("kept", "")
 
 
 @pytest.mark.rule("fault-03")
