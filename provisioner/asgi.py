@@ -26,12 +26,15 @@ class _Server(uvicorn.Server):
 
 
 async def serve_apps(
-    apps: Sequence[tuple[Any, list[socket.socket]]], stop: threading.Event, answers: Callable[[], None]
+    apps: Sequence[tuple[Any, list[socket.socket]]],
+    stop: threading.Event,
+    answers: Callable[[], None],
+    alive: Callable[[], None],
 ) -> None:
     """Serve until ``stop`` is set or one of them ends, which sets it.
 
     Streams have to watch ``stop`` and end: what is still open five seconds later is cut off. ``answers`` is called
-    once, when all of them do.
+    once, when all of them do; ``alive`` twice a second, as long as requests get their turn.
     """
     starting = len(apps)
 
@@ -64,7 +67,7 @@ async def serve_apps(
 
     async def watch() -> None:
         while not await asyncio.to_thread(stop.wait, 0.5) and not any(task.done() for task in running):
-            continue
+            alive()
         stop.set()
         for server in servers:
             server.should_exit = True

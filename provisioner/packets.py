@@ -20,7 +20,7 @@ from provisioner.dhcp.serving import Pace, Served
 from provisioner.domain.errors import Refused
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.ports import Observer
-from provisioner.readiness import tell_ready
+from provisioner.readiness import tell_alive, tell_ready
 from provisioner.settings import Settings
 from provisioner.sockets import address_of
 from provisioner.tftp.limits import Limits
@@ -36,6 +36,8 @@ _LOOK_AGAIN_SECONDS = 5.0
 """Until a lease file that could not be opened is tried again: who frees the disk does not think of a restart."""
 _FILES_OF_PACKETS = "boot.grub"
 """Of an install's compiled files TFTP serves this one."""
+_ROUND_SECONDS = 10.0
+"""A packet loop that has not come round for so long hangs."""
 _LEASES_AT_ONCE = 1000
 """New leases are no garbage either. So many are told the collector together: what else it is told on the way stays,
 so that it must not be every half second."""
@@ -89,7 +91,10 @@ def packets(settings: Settings, stop: threading.Event) -> None:
             alone if settings.dhcp.probe_seconds else [], ours, observer, clock, settings.dhcp.probe_seconds
         )
         watching = threading.Thread(target=watch.run, args=(stop,), name="rogue watch", daemon=True)
-        for thread in (*threads, watching):
+        rounds = threading.Thread(
+            target=_tell_rounds, args=(dhcp, tftp, observer, stop), name="rounds", daemon=True
+        )
+        for thread in (*threads, watching, rounds):
             thread.start()
         numbers = settings.data_dir / PACKETS_METRICS
         log.info("packets served", wires=[wire.name for wire in wires])
@@ -116,6 +121,21 @@ def packets(settings: Settings, stop: threading.Event) -> None:
         if not stop.is_set():
             what = "the writer of observations" if writer.ended() else "a packet loop"
             raise Refused(f"{what} ended by itself", "see the log; the supervisor starts it again")
+
+
+def _tell_rounds(dhcp: DhcpServer, tftp: TftpServer, observer: Observer, stop: threading.Event) -> None:
+    """That the packet loops come round. In a thread that touches no disk: while one hangs, DHCP still answers from
+    memory, and would not start again. For TFTP, which reads files, a restart is for people to decide."""
+    told = False
+    while not stop.wait(1.0):
+        if time.monotonic() - dhcp.round_at < _ROUND_SECONDS:
+            tell_alive()
+        late = time.monotonic() - tftp.round_at > _ROUND_SECONDS
+        if late and not told:
+            why = "TFTP hangs: its loop has not come round for 10 s; look at the disk, then restart the service"
+            log.warning(why)
+            observer.observe(Event(Kind.SERVICE, why, clock(), actor="tftp"))
+        told = late
 
 
 def _go_first() -> None:

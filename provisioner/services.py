@@ -20,7 +20,7 @@ from provisioner.domain.ports import BmcPort
 from provisioner.images import server as image_server
 from provisioner.images.traffic import Traffic
 from provisioner.power_on import rehearsal
-from provisioner.readiness import tell_ready
+from provisioner.readiness import tell_alive, tell_ready
 from provisioner.settings import Settings
 from provisioner.sockets import (
     IMAGES_PORT,
@@ -84,7 +84,7 @@ def web(settings: Settings, stop: threading.Event) -> None:
         watchdog = threading.Thread(target=dog.run, args=(stop,), name="watchdog")
         watchdog.start()
         try:
-            asyncio.run(serve_apps(apps, stop, tell_ready))
+            asyncio.run(serve_apps(apps, stop, tell_ready, tell_alive))
         finally:
             stop.set()
             watchdog.join()
@@ -114,7 +114,8 @@ def images(settings: Settings, stop: threading.Event) -> None:
                     )
                     await sites.enter_async_context(image_server.listening(app, host, port))
                 tell_ready()
-                await asyncio.to_thread(stop.wait)
+                while not await asyncio.to_thread(stop.wait, 0.5):
+                    tell_alive()
 
         jobs = threading.Thread(target=_image_jobs, args=(house, stop), name="image-jobs")
         jobs.start()

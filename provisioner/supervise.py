@@ -29,6 +29,8 @@ _GRACE = 15.0
 _SLOWEST_RESTART = 30.0
 _STEADY = 60.0
 """A service that ran so long starts again at once when it fails."""
+_HANGS_AFTER = 60.0
+"""Seconds without a word from a service that said before that it goes on (``readiness.tell_alive``)."""
 _PR_SET_PDEATHSIG = 1
 
 log = structlog.get_logger()
@@ -41,6 +43,18 @@ class _Child:
     started: float
     answer: Awaited
     wait: float = 0.5
+
+    def ended(self) -> str:
+        """How; empty: it has not. One that hangs is killed."""
+        code = self.process.poll()
+        if code is None:
+            alive_at = self.answer.alive_at
+            if alive_at is None or time.monotonic() - alive_at < _HANGS_AFTER:
+                return ""
+            self.process.kill()
+            self.process.wait()
+            return f"gave no sign of life for {_HANGS_AFTER:.0f} s and was killed"
+        return f"ended by itself (exit {code})"
 
 
 def command(service: str, config: Path | None, interface: str | None) -> list[str]:
@@ -76,10 +90,10 @@ def run(
     config: Path | None,
     interface: str | None,
     inherited: Sequence[int],
-    failed: Callable[[str, int], None],
+    failed: Callable[[str, str], None],
     ready: Callable[[], None],
 ) -> int:
-    """Run all services until SIGTERM or SIGINT. ``failed(service, code)`` is told of every unexpected end,
+    """Run all services until SIGTERM or SIGINT. ``failed(service, how)`` is told of every unexpected end,
     ``ready()`` once, when all answer."""
     stop = threading.Event()
     stop_on_signals(stop.set)
@@ -88,20 +102,21 @@ def run(
     due: dict[str, tuple[float, float]] = {}
     try:
         while not stop.wait(0.2):
-            heard = {name for name in silent if name in children and children[name].answer.told()}
+            for child in children.values():
+                child.answer.listen()
+            heard = {name for name in silent if name in children and children[name].answer.ready}
             silent -= heard
             if heard and not silent:
                 ready()
             for name, child in list(children.items()):
-                code = child.process.poll()
-                if code is None:
+                if not (how := child.ended()):
                     continue
                 del children[name]
                 child.answer.close()
-                _told(failed, name, code)
+                _told(failed, name, how)
                 steady = time.monotonic() - child.started > _STEADY
                 wait = 0.5 if steady else child.wait
-                log.error("service ended", service=name, code=code, again_in=wait)
+                log.error("service ended", service=name, how=how, again_in=wait)
                 due[name] = (time.monotonic() + wait, min(wait * 2, _SLOWEST_RESTART))
             for name, (at, wait) in list(due.items()):
                 if time.monotonic() < at:
@@ -120,9 +135,9 @@ def run(
     return 0
 
 
-def _told(failed: Callable[[str, int], None], name: str, code: int) -> None:
+def _told(failed: Callable[[str, str], None], name: str, how: str) -> None:
     try:
-        failed(name, code)
+        failed(name, how)
     except Exception:
         # Who cannot be told must not keep the service from being started again.
         log.exception("the end of a service could not be recorded", service=name)
@@ -130,13 +145,18 @@ def _told(failed: Callable[[str, int], None], name: str, code: int) -> None:
 
 def _start(name: str, config: Path | None, interface: str | None, inherited: Sequence[int]) -> _Child:
     answer = Awaited()
-    process = subprocess.Popen(
-        command(name, config, interface),
-        env={**os.environ, "NOTIFY_SOCKET": answer.address},
-        stdin=subprocess.DEVNULL,
-        pass_fds=inherited if name == "web" else (),
-        preexec_fn=_end_with_parent(os.getpid()),  # noqa: PLW1509 - two system calls, no lock is taken
-    )
+    manager = {"NOTIFY_SOCKET": answer.address, "WATCHDOG_USEC": str(int(_HANGS_AFTER * 1_000_000))}
+    try:
+        process = subprocess.Popen(
+            command(name, config, interface),
+            env={**os.environ, **manager},
+            stdin=subprocess.DEVNULL,
+            pass_fds=inherited if name == "web" else (),
+            preexec_fn=_end_with_parent(os.getpid()),  # noqa: PLW1509 - two system calls, no lock is taken
+        )
+    except OSError:
+        answer.close()
+        raise
     return _Child(name, process, time.monotonic(), answer)
 
 

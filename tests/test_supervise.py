@@ -9,17 +9,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Supervises four programs that only tell their pid; argv: folder, and the program that runs them.
+# Supervises four programs that only tell their pid; one of them, images, also that it goes on. argv: folder, the
+# program that runs them, and the seconds of silence after which one of them hangs.
 SUPERVISOR = """
 import sys
 from pathlib import Path
 from provisioner import supervise
 folder, program = Path(sys.argv[1]), sys.argv[2]
 service = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
-supervise.command = lambda name, *_: [program, "-c", service, str(folder / name)]
-def failed(name, code):
+alive = (
+    "import os, sys, time; from provisioner.readiness import tell_alive; tell_alive();"
+    "open(sys.argv[1], 'w').write(str(os.getpid()))\\n"
+    "while True: time.sleep(0.1); tell_alive()"
+)
+supervise.command = lambda name, *_: [program, "-c", alive if name == "images" else service, str(folder / name)]
+supervise._HANGS_AFTER = float(sys.argv[3])
+def failed(name, how):
     with (folder / "failed").open("a") as told:
-        told.write(f"{name} {code}\\n")
+        told.write(f"{name} {how}\\n")
     if name == "bmc":
         raise RuntimeError("nobody can be told")
 raise SystemExit(supervise.run(None, None, (), failed, lambda: None))
@@ -27,11 +34,11 @@ raise SystemExit(supervise.run(None, None, (), failed, lambda: None))
 
 
 @contextmanager
-def supervised(folder: Path) -> Iterator[Path]:
+def supervised(folder: Path, hangs_after: int = 60) -> Iterator[Path]:
     program = folder / "program"
     program.symlink_to(sys.executable)
     with (folder / "log").open("wb") as log:
-        argv = [sys.executable, "-c", SUPERVISOR, str(folder), str(program)]
+        argv = [sys.executable, "-c", SUPERVISOR, str(folder), str(program), str(hangs_after)]
         process = subprocess.Popen(argv, stdout=log, stderr=log)
     try:
         for name in ("packets", "web", "images", "bmc"):
@@ -70,7 +77,17 @@ def test_a_service_that_is_killed_is_started_again_and_the_others_stay(tmp_path:
         was = killed(tmp_path, "packets")
         until(lambda: pid(tmp_path, "packets") not in (0, was))
         assert {name: pid(tmp_path, name) for name in others} == others
-        assert (tmp_path / "failed").read_text() == "packets -9\n"
+        assert (tmp_path / "failed").read_text() == "packets ended by itself (exit -9)\n"
+
+
+def test_a_service_that_hangs_is_killed_and_started_again_and_who_never_told_is_not_judged(tmp_path: Path) -> None:
+    with supervised(tmp_path, hangs_after=4):
+        others = {name: pid(tmp_path, name) for name in ("packets", "web", "bmc")}
+        was = pid(tmp_path, "images")
+        os.kill(was, signal.SIGSTOP)
+        until(lambda: pid(tmp_path, "images") not in (0, was))
+        assert {name: pid(tmp_path, name) for name in others} == others
+        assert (tmp_path / "failed").read_text() == "images gave no sign of life for 4 s and was killed\n"
 
 
 def test_an_end_that_cannot_be_recorded_is_mended_all_the_same(tmp_path: Path) -> None:

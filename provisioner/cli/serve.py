@@ -34,8 +34,8 @@ def serve(
             link = None
             session.warn(f"provisioner: {away}; serving from the snapshot on disk until it is back")
 
-        def failed(service: str, code: int) -> None:
-            message = f"service {service} ended by itself (exit {code}) and is started again; see the log"
+        def failed(service: str, how: str) -> None:
+            message = f"service {service} {how}, and is started again; see the log"
             try:
                 with house.store.transaction("appliance") as tx:
                     tx.events.add(Event(Kind.SERVICE, message, clock(), actor="appliance"))

@@ -100,6 +100,7 @@ class DhcpServer:
         self._book = LeaseBook(newcomers=pace.newcomers)
         self._probed: dict[IPv4Address, tuple[Mac, int]] = {}
         self._servings: list[Serving] = []
+        self.round_at = time.monotonic()  # when the loop last came round; any thread may look
         self._selector = selectors.DefaultSelector()
         self._stopping = threading.Event()
         self._wake, self._waker = socket.socketpair()
@@ -139,9 +140,10 @@ class DhcpServer:
             while not self._stopping.is_set():
                 for key, _ in self._selector.select(_TEND_SECONDS):
                     self._ready(key.fileobj, key.data)
-                if time.monotonic() >= due:
+                self.round_at = time.monotonic()
+                if self.round_at >= due:
                     self._tend()
-                    due = time.monotonic() + _TEND_SECONDS
+                    due = self.round_at + _TEND_SECONDS
         finally:
             self._close()
 

@@ -43,6 +43,8 @@ log = structlog.get_logger(__name__)
 
 BURST = 64
 """Datagrams taken from one socket before the others get their turn."""
+_ROUND_SECONDS = 1.0
+"""The loop comes round so often though nothing happens."""
 DUPLICATE_WITHIN = 3.0
 """Seconds: the same request from a client that was just heard is a copy; later it is a client that began anew."""
 
@@ -97,6 +99,8 @@ class TftpServer:
         self._per_ip: Counter[IPAddress] = Counter()
         self._timers: list[tuple[float, int]] = []
         self._next_port = 0
+        self.round_at = monotonic()
+        """When the loop last came round. Any thread may look."""
         self._drain_until: float | None = None
         self._grace: float | None = None
         self._epoll = select.epoll()
@@ -135,6 +139,7 @@ class TftpServer:
         """Serve until ``stop``; then everything is closed."""
         try:
             while not self._finished():
+                self.round_at = self._monotonic()
                 for fd, mask in self._epoll.poll(self._patience()):
                     self._guarded(fd, partial(self._handle, fd, mask))
                 self._fire_timers()
@@ -360,12 +365,14 @@ class TftpServer:
         except OSError as error:
             log.debug("tftp: refusal not sent", peer=arrival.peer[0], error=error.strerror)
 
-    def _patience(self) -> float | None:
-        """Seconds epoll may sleep; None: until something arrives."""
-        due = [self._timers[0][0]] if self._timers else []
+    def _patience(self) -> float:
+        """Seconds epoll may sleep."""
+        due = [self._monotonic() + _ROUND_SECONDS]
+        if self._timers:
+            due.append(self._timers[0][0])
         if self._drain_until is not None:
             due.append(self._drain_until)
-        return max(0.0, min(due) - self._monotonic()) if due else None
+        return max(0.0, min(due) - self._monotonic())
 
     def _finished(self) -> bool:
         return self._drain_until is not None and (not self._sessions or self._monotonic() >= self._drain_until)
