@@ -190,7 +190,7 @@ def test_only_ones_own_lease_is_extended(unicast: bool) -> None:
 
 
 @pytest.mark.rule("dhcp-06")
-@pytest.mark.rule("fault-13")
+@pytest.mark.rule("fault-14")
 def test_another_servers_client_that_rebinds_is_not_refused() -> None:
     server, theirs = Server(), IPv4Address("10.98.0.99")
     decision, reply = server(stranger(1), REQUEST, ciaddr=theirs)
