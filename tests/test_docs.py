@@ -8,9 +8,9 @@ from types import ModuleType
 import pytest
 
 from provisioner.cli.app import whole
-from tests.cli.conftest import Run, release, run
+from tests.cli.conftest import Run, fresh, release
 
-__all__ = ["release", "run"]  # fixtures of the command line
+__all__ = ["fresh", "release"]  # fixtures of the command line
 
 TREE = Path(__file__).parent.parent
 WRITTEN = sorted(file for file in [*(TREE / "docs").glob("*.md"), TREE / "README.md"] if file.name != "cli.md")
@@ -63,12 +63,12 @@ def test_its_commands_exist(file: Path) -> None:
             command = choices[word]
 
 
-def test_the_quick_start_works_as_it_is_written(run: Run, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_quick_start_works_as_it_is_written(fresh: Run, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(release.parent)
     text = (TREE / "docs" / "quickstart.md").read_text()
     blocks = re.findall(r"^ *```sh\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
     typed = [line.split()[1:] for block in blocks for line in block.splitlines() if line.strip()]
     assert len(typed) == 6
     for words in typed:
-        done = run(*words)
+        done = fresh(*words)
         assert done.code == 0, f"provisioner {' '.join(words)}: {done.err}"

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from provisioner.storage.database import migrate, open_engine
+from provisioner.storage.database import open_engine
 from provisioner.storage.secrets import Keyring
 from provisioner.storage.store import SqlStore
 from tests.domain.samples import NOW
+from tests.storage import migrated
 
 __all__ = ["NOW", "open_store"]
 
 
 def open_store(folder: Path) -> SqlStore:
     """An empty inventory in a data directory of its own."""
-    engine = open_engine(f"sqlite:///{folder / 'provisioner.db'}")
-    migrate(engine)
+    engine = open_engine(f"sqlite:///{migrated.copy_to(folder / 'provisioner.db')}")
     return SqlStore(engine, Keyring.open(folder / "keys"))

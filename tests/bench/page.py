@@ -31,7 +31,7 @@ from provisioner.web.pages.looks import Looks
 from provisioner.web.pages.stream import TICK, board_told
 from provisioner.web.parts import Parts
 from tests.web.appliance import SwitchableStore
-from tests.web.pages.conftest import empty_database, open_office
+from tests.web.pages.conftest import open_office
 from tests.web.pages.desktop import desktop_of, open_chromium, report_image, serving
 from tests.web.pages.fleet import fill, night
 
@@ -59,7 +59,7 @@ def paints(page: Page, url: str, rounds: int) -> None:
 def measure(machines: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder, closing(open_chromium()) as browsers:
         chromium = next(browsers)
-        with closing(open_office(Path(folder), empty_database(Path(folder)))) as offices:
+        with closing(open_office(Path(folder))) as offices:
             fleet = list(night(machines, utc_microseconds()))
             with desktop_of(next(offices), chromium, fleet, fill) as made, serving(made.app, made.port):
                 page = made.page
@@ -95,7 +95,7 @@ def share(parts: Parts, store: SwitchableStore, pages: int, seconds: float) -> f
 def open_pages(machines: int, counts: Sequence[int], seconds: float) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
-        closing(open_office(Path(folder), empty_database(Path(folder)))) as offices,
+        closing(open_office(Path(folder))) as offices,
     ):
         appliance = next(offices).appliance
         fill(appliance.store, list(night(machines, utc_microseconds())))

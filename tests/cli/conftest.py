@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from provisioner.cli.app import main
+from tests.storage import migrated
 
 
 @dataclass
@@ -26,8 +27,15 @@ Run = Callable[..., Ran]
 
 
 @pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """``run("machine", "list")``: exit code and what was printed."""
+def run(fresh: Run, tmp_path: Path) -> Run:
+    """``run("machine", "list")``: exit code and what was printed. The inventory is empty."""
+    migrated.copy_to(tmp_path / "data" / "provisioner.db")
+    return fresh
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The same where nothing ever ran: the first command makes the data directory."""
     monkeypatch.setenv("PROVISIONER_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("COLUMNS", "200")
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from provisioner.settings import load
-from tests.cli.conftest import Ran, Run, run
+from tests.cli.conftest import Ran, Run, fresh, run
 from tests.images import publisher
 from tests.images.mirror import Signer, flatcar, mirror
 from tests.images.test_registry import docker_archive
 
-__all__ = ["run"]  # the command line
+__all__ = ["fresh", "run"]  # the command line
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.cli.conftest import Ran, Run, release, run
+from tests.cli.conftest import Ran, Run, fresh, release, run
 
-__all__ = ["release", "run"]  # fixtures of the command line
+__all__ = ["fresh", "release", "run"]  # fixtures of the command line
 
 
 @pytest.fixture

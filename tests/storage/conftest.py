@@ -1,6 +1,5 @@
 """Stores on both engines, migrated once and copied for each test."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -11,6 +10,7 @@ from sqlalchemy import Engine
 from provisioner.storage.database import migrate, open_engine
 from provisioner.storage.secrets import Keyring
 from provisioner.storage.store import SqlStore
+from tests.storage import migrated
 from tests.storage.postgres import PostgresServer
 
 _names = count()
@@ -36,15 +36,6 @@ def empty_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> s
 
 
 @pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("migrated") / "db.sqlite"
-    engine = open_engine(f"sqlite:///{path}")
-    migrate(engine)
-    engine.dispose()
-    return path
-
-
-@pytest.fixture(scope="session")
 def migrated_database(postgres: PostgresServer) -> str:
     engine = open_engine(postgres.create("migrated"))
     migrate(engine)
@@ -56,8 +47,7 @@ def migrated_database(postgres: PostgresServer) -> str:
 def url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A migrated database."""
     if backend == "sqlite":
-        shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "db.sqlite")
-        return f"sqlite:///{tmp_path}/db.sqlite"
+        return f"sqlite:///{migrated.copy_to(tmp_path / 'db.sqlite')}"
     template = request.getfixturevalue("migrated_database")
     return request.getfixturevalue("postgres").create(f"test{next(_names)}", template)
 

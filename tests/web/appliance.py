@@ -4,10 +4,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from ipaddress import IPv4Address
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -32,13 +30,14 @@ from provisioner.domain.tokens import install_token, machine_token
 from provisioner.images.fetch import Fetcher
 from provisioner.images.library import Library
 from provisioner.images.store import ImageStore
-from provisioner.storage.database import migrate, open_engine
+from provisioner.storage.database import open_engine
 from provisioner.storage.secrets import Keyring
 from provisioner.storage.store import SqlStore
 from provisioner.web.machines import create_machines_app
 from provisioner.web.parts import Parts
 from tests.boot.rack import SHIPPED
 from tests.boot.rack import images as rack_images
+from tests.storage import migrated
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
@@ -244,23 +243,8 @@ class Appliance:
         return [event for event in self.seen.events if event.kind == "token.refused"]
 
 
-@cache
-def _migrated() -> bytes:
-    """A fresh database, made once."""
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "p.db"
-        engine = open_engine(f"sqlite:///{file}")
-        migrate(engine)
-        with engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        engine.dispose()
-        return file.read_bytes()
-
-
 def make_appliance(tmp_path: Path, create_app: Callable[[Parts], Any] = create_machines_app) -> Iterator[Appliance]:
-    database = tmp_path / "p.db"
-    database.write_bytes(_migrated())
-    engine = open_engine(f"sqlite:///{database}")
+    engine = open_engine(f"sqlite:///{migrated.copy_to(tmp_path / 'p.db')}")
     keyring = Keyring.open(tmp_path / "keys")
     clock, seen = Clock(), Seen()
     real = SqlStore(engine, keyring, clock)

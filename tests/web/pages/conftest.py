@@ -1,6 +1,5 @@
 """The people's app on a real store, with somebody logged in."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from provisioner.actions import accounts
-from provisioner.storage.database import migrate, open_engine
 from provisioner.web.auth import COOKIE
 from provisioner.web.people import create_people_app
 from tests.web.appliance import Appliance, make_appliance
@@ -29,30 +27,13 @@ class Office:
         return TestClient(self.appliance.app, base_url="http://appliance", follow_redirects=False)
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database; migrating one takes longer than most of the tests."""
-    return empty_database(tmp_path_factory.mktemp("migrated"))
-
-
-def empty_database(folder: Path) -> Path:
-    file = folder / "empty.db"
-    engine = open_engine(f"sqlite:///{file}")
-    migrate(engine)
-    with engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    engine.dispose()
-    return file
-
-
 @pytest.fixture
-def office(tmp_path: Path, migrated: Path) -> Iterator[Office]:
-    yield from open_office(tmp_path, migrated)
+def office(tmp_path: Path) -> Iterator[Office]:
+    yield from open_office(tmp_path)
 
 
-def open_office(folder: Path, migrated: Path) -> Iterator[Office]:
+def open_office(folder: Path) -> Iterator[Office]:
     """One, in ``folder``."""
-    shutil.copy(migrated, folder / "p.db")
     for appliance in make_appliance(folder, create_people_app):
         now = appliance.clock()
         # By link: hashing a password takes longer than the whole test.
