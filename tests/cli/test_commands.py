@@ -251,10 +251,12 @@ def leaves_of(path: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 
 def test_the_help_says_of_a_command_what_the_command_says_of_itself(run: Run) -> None:
+    listed = run("--help").out
+    commands = whole().commands
     for name, sentence in COMMANDS.items():
-        told = (whole().commands[name].help or "").partition("\n\n")[0]
+        told = (commands[name].help or "").partition("\n\n")[0]
         assert " ".join(told.split()) == sentence, name
-        assert name in run("--help").out
+        assert f" {name} " in listed
 
 
 @pytest.mark.parametrize("words", [["--help"], ["macine"]], ids=" ".join)

@@ -5,31 +5,33 @@ import subprocess
 import time
 
 import pytest
+from scapy.layers.dhcp import BOOTP, DHCP
+from scapy.layers.inet import IP, TCP, UDP, IPOption_NOP
+from scapy.layers.l2 import ARP, Ether
 
 from provisioner.lab.network import Network
 from provisioner.lab.programs import inside
 from provisioner.lab.witness import Sight, Witness, recognise
 
 logging.getLogger("scapy").setLevel(logging.ERROR)
-scapy = pytest.importorskip("scapy.all")
 MAC = "52:54:00:00:00:0a"
 
 
 def dhcp(options, *, kind="discover", source=68, target=67, op=1, ip=None):
     return bytes(
-        scapy.Ether(src=MAC, dst="ff:ff:ff:ff:ff:ff")
-        / (ip or scapy.IP(src="0.0.0.0", dst="255.255.255.255"))
-        / scapy.UDP(sport=source, dport=target)
-        / scapy.BOOTP(op=op, chaddr=bytes.fromhex(MAC.replace(":", "")))
-        / scapy.DHCP(options=[("message-type", kind), *options, "end"])
+        Ether(src=MAC, dst="ff:ff:ff:ff:ff:ff")
+        / (ip or IP(src="0.0.0.0", dst="255.255.255.255"))
+        / UDP(sport=source, dport=target)
+        / BOOTP(op=op, chaddr=bytes.fromhex(MAC.replace(":", "")))
+        / DHCP(options=[("message-type", kind), *options, "end"])
     )
 
 
 def http(data, port=80):
     return bytes(
-        scapy.Ether(src=MAC, dst="52:54:00:00:00:01")
-        / scapy.IP(src="10.77.0.11", dst="10.77.0.1")
-        / scapy.TCP(sport=40000, dport=port, flags="PA", options=[("NOP", None)] * 4)
+        Ether(src=MAC, dst="52:54:00:00:00:01")
+        / IP(src="10.77.0.11", dst="10.77.0.1")
+        / TCP(sport=40000, dport=port, flags="PA", options=[("NOP", None)] * 4)
         / data
     )
 
@@ -41,7 +43,7 @@ def http(data, port=80):
         (dhcp(["pad", "pad", ("vendor_class_id", b"HTTPClient:Arch:00016")], kind="request"), Sight.FIRMWARE),
         (dhcp([("hostname", b"node"), ("vendor_class_id", b"udhcp 1.35.0")]), Sight.SYSTEM),
         (dhcp([], kind="request"), Sight.SYSTEM),
-        (dhcp([], ip=scapy.IP(dst="255.255.255.255", options=[scapy.IPOption_NOP()] * 4)), Sight.SYSTEM),
+        (dhcp([], ip=IP(dst="255.255.255.255", options=[IPOption_NOP()] * 4)), Sight.SYSTEM),
         (http(b"POST /m/abc/active HTTP/1.1\r\nHost: x\r\n\r\n"), Sight.HOME),
     ],
     ids=["pxe", "http-boot", "udhcpc", "anonymous", "ip-options", "home"],
@@ -58,7 +60,7 @@ def test_what_matters_is_recognised(frame, what):
         dhcp([], kind="release"),
         dhcp([], kind="offer", source=67, target=68, op=2),
         dhcp([], target=53),
-        bytes(scapy.Ether() / scapy.ARP()).ljust(400, b"\0"),
+        bytes(Ether() / ARP()).ljust(400, b"\0"),
         dhcp([])[:200],
         dhcp([])[:270],
         http(b"POST /b/abc/progress HTTP/1.1\r\n"),
