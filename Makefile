@@ -29,12 +29,14 @@ lint: setup-test ## Style, types, import contract
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
+# Three for two cores: a third of the time a test waits for a disk, a child or a clock.
 check: lint ## Lint and the fast tests
-	@$(PYTEST) -q -n 2 -m "not system and not e2e and not thorough and not long"
+	@$(PYTEST) -q -n 3 --dist worksteal -m "not system and not e2e and not thorough and not long"
 
 test: check ## All but the long ones: fast tests, real servers and clients, real firmware
-	@$(PYTEST) -q -n 2 -m "thorough and not system and not e2e and not long"
-	@$(PYTEST) -q -m "(system or e2e) and not long" --durations=15
+	@$(PYTEST) -q -n 3 --dist worksteal -m "thorough and not system and not e2e and not long"
+	@$(PYTEST) -q -n 2 --dist loadfile -m "system and not e2e and not long" --durations=15
+	@$(PYTEST) -q -m "e2e and not long" --durations=15
 
 test-long: setup-test ## The rest: long series, every firmware, kill tests
 	@$(PYTEST) -q -m "long" --durations=15
