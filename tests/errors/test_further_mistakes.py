@@ -340,7 +340,6 @@ def test_usage_is_told_in_one_line(run: Run, words: tuple[str, ...], sentence: s
 
 
 def test_a_second_appliance_on_one_data_directory(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
     with alone(tmp_path / "data"):
         assert refused(run("serve", "--interface", "lo")) == (
             f"Provisioner serves from {tmp_path / 'data'} already; "
