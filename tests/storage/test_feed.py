@@ -82,7 +82,7 @@ def test_a_commit_of_another_process_is_seen_soon(store: SqlStore, url: str, tmp
             writer.stdin.write(name + "\n")
             writer.stdin.flush()
             committed = float(writer.stdout.readline())
-            assert until(lambda name=name: name in feed.inventory.names, 1.0), f"{name} unseen after 1 s"
+            assert until(lambda name=name: name in feed.inventory.names), f"{name} is never seen"
             took.append(max(0.0, time.monotonic() - committed))
         writer.stdin.close()
     # The median: the machine that runs the tests may be busy with others for once.

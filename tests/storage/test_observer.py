@@ -122,7 +122,8 @@ def test_the_observer_never_waits_for_the_database(moody: MoodyStore, writers: W
     for number in range(2000):
         writer.observe(offer(f"packet {number}"))
         writer.sight(Sighting(Mac.parse("52:54:00:00:00:01"), "dhcp", number))
-    assert time.monotonic() - started < 1
+    # The database answers at no time: who waits for it waits for ever.
+    assert time.monotonic() - started < 10
     moody.gate.set()
 
 

@@ -105,7 +105,7 @@ def test_the_stream_tells_at_once_and_resumes(appliance: Appliance) -> None:
         began = time.monotonic()
         appliance.add("node-1", MAC, "10.12.1.1")
         (first,) = reader.take(1)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
         assert "node-1" in first[1]["message"]
         assert first[0] == first[1]["id"]
         reader.close()
