@@ -22,6 +22,7 @@ from provisioner.boot.effective import EffectiveRoles
 from provisioner.boot.roles import RoleFolder
 from provisioner.domain.bmc import Bmc, Login
 from provisioner.domain.errors import Refused, StoreUnavailable
+from provisioner.domain.machine import IPAddress
 from provisioner.domain.records import Job
 from provisioner.images import bundle
 from provisioner.images.arrivals import Arrivals
@@ -37,6 +38,7 @@ from provisioner.storage.database import migrate, open_engine
 from provisioner.storage.feed import ChangeFeed
 from provisioner.storage.secrets import Keyring
 from provisioner.storage.store import SqlStore
+from provisioner.web.neighbours import address_on
 
 _ENDED = ("done", "failed", "partly")
 _PATIENCE = 600.0
@@ -78,7 +80,7 @@ class House:
         except StoreUnavailable:
             if not database_may_be_away:
                 raise
-        return cls(settings, engine, keyring, SqlStore(engine, keyring))
+        return cls(settings, engine, keyring, SqlStore(engine, keyring, ours=_ours(settings)))
 
     def snapshot_file(self, service: str) -> Path:
         """Where a service finds the inventory when the database is away at its start."""
@@ -238,6 +240,12 @@ class House:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _ours(settings: Settings) -> frozenset[IPAddress]:
+    """The addresses at which this appliance serves, stated or as the interfaces have them now."""
+    found = (wire.address or address_on(wire.name) for wire in settings.wires)
+    return frozenset(address for address in found if address is not None)
 
 
 def _keyring(settings: Settings) -> Keyring:

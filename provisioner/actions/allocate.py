@@ -8,7 +8,7 @@ from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from provisioner.actions import fields as read
 from provisioner.actions.enrol import happened
-from provisioner.actions.intent import Rules, machine_with, rules_over
+from provisioner.actions.intent import Rules, machine_with, refuse_told, rules_over
 from provisioner.actions.inventory_file import ImportRefused, Row
 from provisioner.domain import allocation, expression
 from provisioner.domain.allocation import Assignment, Plan, Rule
@@ -48,8 +48,9 @@ def read_rule(fields: Mapping[str, Any]) -> Rule:
 
 def plan(store: Store, rule: Rule) -> Plan:
     """Assign addresses and names to the inventory; changes nothing. Raises InvalidValue, Refused."""
-    inventory, bmcs = _facts(store)
-    return allocation.plan(inventory, rule, bmcs)
+    with store.reading() as tx:
+        inventory, bmcs = _facts_in(tx)
+        return allocation.plan(inventory, rule, bmcs, tx.ours)
 
 
 def plan_file(store: Store, rule: Rule, rows: Sequence[Row]) -> Plan:
@@ -58,11 +59,11 @@ def plan_file(store: Store, rule: Rule, rows: Sequence[Row]) -> Plan:
     The subnet's gateway and pools are heeded if it is listed. Raises ImportRefused, InvalidValue, Refused.
     """
     with store.reading() as tx:
-        subnets = tx.subnets.list()
+        subnets, ours = tx.subnets.list(), tx.ours
     if all(subnet.prefix != rule.prefix for subnet in subnets):
         subnets = [*subnets, Subnet(uuid4(), rule.prefix)]
     machines, bmcs = _stated_in(rows)
-    made = allocation.plan(Inventory.build(machines, subnets), rule, bmcs)
+    made = allocation.plan(Inventory.build(machines, subnets), rule, bmcs, ours)
     return replace(made, basis="file")
 
 
@@ -102,11 +103,6 @@ def apply(
         return list(stored)
 
 
-def _facts(store: Store) -> tuple[Inventory, dict[UUID, str]]:
-    with store.reading() as tx:
-        return _facts_in(tx)
-
-
 def _facts_in(tx: Transaction) -> tuple[Inventory, dict[UUID, str]]:
     return tx.inventory(), {bmc.id: bmc.address for bmc in tx.bmcs.list()}
 
@@ -122,10 +118,12 @@ def _assigned(row: Assignment, machine: Machine, rules: Rules) -> Machine:
     """The machine as the row wants it; a plan is a file, so its values are read like any other's."""
     named = machine_with(machine, {"name": row.name, "role": row.role}, rules)
     ip = read.address(row.ip)
-    read.usable(ip, rules.inventory)
+    read.usable(ip, rules.inventory, rules.ours)
     kept = tuple(a for a in machine.addresses if str(a.ip) not in (row.was, row.ip))
     before = next((a for a in machine.addresses if str(a.ip) == row.was), None)
-    return replace(named, addresses=(Address(before.id if before else uuid4(), ip), *kept))
+    after = replace(named, addresses=(Address(before.id if before else uuid4(), ip), *kept))
+    refuse_told(machine, after)
+    return after
 
 
 def _stated_in(rows: Sequence[Row]) -> tuple[list[Machine], dict[UUID, str]]:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from ipaddress import IPv4Network, ip_address, ip_network
 from typing import Any
 
@@ -168,11 +168,13 @@ _SPECIAL: tuple[tuple[Callable[[IPAddress], bool], str], ...] = (
 """Addresses that belong to no host, by their use (RFC 6890)."""
 
 
-def usable(ip: IPAddress, inventory: Inventory, field: str = "ip") -> None:
-    """Refuse what no host can hold, or no host of a known subnet."""
+def usable(ip: IPAddress, inventory: Inventory, ours: Collection[IPAddress] = (), field: str = "ip") -> None:
+    """Refuse what no host can hold, or no host of a known subnet. ``ours``: the appliance's addresses."""
     for is_special, kind in _SPECIAL:
         if is_special(ip):
             raise InvalidValue(field, ip, f"is {kind}, no host's", "give the address it has on its network")
+    if ip in ours:
+        raise InvalidValue(field, ip, "is the appliance's own", "choose another address")
     subnet = inventory.subnet_of(ip)
     if subnet is None:
         return

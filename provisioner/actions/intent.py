@@ -1,6 +1,6 @@
 """What operators state, read into slots and machines. Nothing here reads or writes the store by itself."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 
 from provisioner.actions import fields as read
 from provisioner.domain.bmc import Bmc
-from provisioner.domain.errors import InvalidValue
+from provisioner.domain.errors import IllegalTransition, InvalidValue
 from provisioner.domain.inventory import Inventory
 from provisioner.domain.lifecycle import settled
 from provisioner.domain.mac import Mac
-from provisioner.domain.machine import Address, Interface, IPAddress, Machine, Slot
+from provisioner.domain.machine import Address, Interface, IPAddress, Machine, Slot, State
 from provisioner.domain.place import Place
 from provisioner.domain.ports import Transaction
 
@@ -84,6 +84,8 @@ class Rules:
     bmcs: BmcBook
     empty: Callable[[str], Place | None]
     """The empty slot of this name."""
+    ours: Collection[IPAddress]
+    """The appliance's addresses."""
 
 
 def rules_in(tx: Transaction, roles: frozenset[str] | None) -> Rules:
@@ -93,7 +95,7 @@ def rules_in(tx: Transaction, roles: frozenset[str] | None) -> Rules:
         place = tx.slots.find(name)
         return place if place is not None and place.name == name and place.machine_id is None else None
 
-    return Rules(Inventory.build((), tx.subnets.list()), roles, BmcBook(tx.bmcs.find), empty)
+    return Rules(Inventory.build((), tx.subnets.list()), roles, BmcBook(tx.bmcs.find), empty, tx.ours)
 
 
 def rules_over(tx: Transaction, inventory: Inventory, roles: frozenset[str] | None) -> Rules:
@@ -107,13 +109,13 @@ def rules_over(tx: Transaction, inventory: Inventory, roles: frozenset[str] | No
         found = at.get(address, ())
         return found[0] if len(found) == 1 else tx.bmcs.find(address) if found else None
 
-    return Rules(inventory, roles, BmcBook(find), places.get)
+    return Rules(inventory, roles, BmcBook(find), places.get, tx.ours)
 
 
 def planned(machine: Machine | None, fields: Fields, *, now: int, rules: Rules) -> Machine:
     """The machine with these fields set; None: a new one, which takes the empty slot of its name if there is one.
 
-    Raises InvalidValue.
+    Raises InvalidValue, IllegalTransition.
     """
     fields = dict(fields)
     if "macs" in fields:
@@ -131,7 +133,34 @@ def planned(machine: Machine | None, fields: Fields, *, now: int, rules: Rules) 
             machine = Machine(uuid4(), place.slot, addresses=seated(place.addresses, macs), state_at=now)
         else:
             machine = Machine(uuid4(), Slot(uuid4(), name), state_at=now)
-    return settled(machine_with(machine, fields, rules), now)
+    after = settled(machine_with(machine, fields, rules), now)
+    refuse_told(machine, after)
+    return after
+
+
+def refuse_told(before: Machine, after: Machine) -> None:
+    """Name, boot MAC and addresses stand in what was compiled: they do not change under an install.
+
+    It would finish with those of before, which may be another machine's by then; and a network that is configured
+    for a MAC which is not there reaches nobody. Raises IllegalTransition.
+    """
+    if before.state not in (State.ARMED, State.INSTALLING):
+        return
+    ips, others = ([str(address.ip) for address in machine.addresses] for machine in (before, after))
+    for what, was, wanted in (
+        ("name", before.name, after.name),
+        ("MAC", str(before.boot_mac), str(after.boot_mac)),
+        ("address", ", ".join(ips) or "none", ", ".join(others) or "none"),
+    ):
+        if was != wanted:
+            remedy = (
+                f"`provisioner machine disarm {before.name}` first, change it, then arm it again"
+                if before.state is State.ARMED
+                else f"wait until it is installed, or `provisioner machine release {before.name}` first"
+            )
+            raise IllegalTransition(
+                f"machine {before.name} is {before.state}, and its install names {what} {was}, not {wanted}", remedy
+            )
 
 
 def refuse_unknown(fields: Fields, known: tuple[str, ...]) -> None:
@@ -203,13 +232,17 @@ def machine_with(machine: Machine, fields: Fields, rules: Rules) -> Machine:
 def addresses_at(
     before: tuple[Address, ...], ips: tuple[IPAddress | None, ...], macs: tuple[Mac, ...], rules: Rules
 ) -> tuple[Address, ...]:
-    """These IPs for these cards, by position. Raises InvalidValue for what no host of a subnet can hold."""
+    """These IPs for these cards, by position. Raises InvalidValue for what no host of a subnet can hold.
+
+    What was held before is not judged anew: an edit of something else is not the place for it.
+    """
     kept = {address.ip: address.id for address in before}
     made = []
     for position, ip in enumerate(ips):
         if ip is None:
             continue
-        read.usable(ip, rules.inventory)
+        if ip not in kept:
+            read.usable(ip, rules.inventory, rules.ours)
         # The boot NIC's address belongs to the slot, not to a card: a new board keeps it.
         mac = macs[position] if 0 < position < len(macs) else None
         made.append(Address(kept.get(ip) or uuid4(), ip, mac))

@@ -9,8 +9,9 @@ from uuid import uuid4
 from provisioner.actions import fields as read
 from provisioner.actions import passwords
 from provisioner.domain import menu
-from provisioner.domain.errors import Conflict, InUse, InvalidValue, Overlaps
+from provisioner.domain.errors import Conflict, InUse, InvalidValue, Overlaps, Refused
 from provisioner.domain.events import Event, Kind
+from provisioner.domain.inventory import Inventory
 from provisioner.domain.machine import IPAddress
 from provisioner.domain.option_set import (
     CLASSLESS_ROUTES,
@@ -22,7 +23,7 @@ from provisioner.domain.option_set import (
     routes_of,
     show_options,
 )
-from provisioner.domain.ports import Store
+from provisioner.domain.ports import Store, Transaction
 from provisioner.domain.subnet import AddressRange, IPNetwork, Subnet, UnknownPolicy
 
 _DOMAIN = re.compile(
@@ -75,6 +76,8 @@ def put_subnet(
         after = _with_fields(before or Subnet(uuid4(), network), fields, roles)
         if after == before:
             return after
+        if before is None or (before.gateway, before.pools) != (after.gateway, after.pools):
+            _refuse_held(tx, after)
         stored = tx.subnets.put(after, expect_version)
         verb = "added" if before is None else "changed"
         tx.events.add(Event(Kind.SUBNET_CHANGED, f"{verb} subnet {network}: {describe(stored)}", now, actor=actor))
@@ -103,6 +106,23 @@ def describe(subnet: Subnet) -> str:
     unknown = f"unknown machines: {subnet.unknown}"
     offered = f", boot menu {subnet.menu}" + (" (password)" if subnet.menu_password else "") if subnet.menu else ""
     return f"gateway {subnet.gateway or 'none'}, DNS {dns or 'none'}, {unknown}{pools}{options}{offered}"
+
+
+def _refuse_held(tx: Transaction, subnet: Subnet) -> None:
+    """Raises Refused when a machine or slot has what no host of the subnet may hold: both would answer to it."""
+    within = Inventory.build((), (subnet,))
+    for place in tx.slots.list():
+        for address in place.addresses:
+            if address.ip not in subnet.prefix:
+                continue
+            try:
+                read.usable(address.ip, within, tx.ours)
+            except InvalidValue as unusable:
+                kind = "machine" if place.machine_id else "slot"
+                raise Refused(
+                    f"{kind} {place.name} has {address.ip}, which {unusable.why}",
+                    f"give {place.name} another address first, or the subnet other values",
+                ) from None
 
 
 def _with_fields(subnet: Subnet, fields: Mapping[str, Any], roles: frozenset[str] | None) -> Subnet:

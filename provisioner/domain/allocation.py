@@ -7,7 +7,7 @@ conflict, not a gap: the plan shows all of them at once, and a plan with conflic
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from provisioner.domain.naming import NamePattern, NoName
 from provisioner.domain.subnet import AddressRange, Subnet
 
 _SETTLED = (State.ARMED, State.INSTALLING)
-"""What these machines were told names their address: it cannot move under them."""
+"""What these machines were told names their name and address: they cannot move under them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,13 @@ Bmcs = Mapping[UUID, str]
 """Addresses of BMCs by id."""
 
 
-def plan(inventory: Inventory, rule: Rule, bmcs: Bmcs = MappingProxyType({})) -> Plan:
-    """Assign. Raises InvalidValue for a rule that makes no sense, Refused for an unknown subnet."""
+def plan(
+    inventory: Inventory, rule: Rule, bmcs: Bmcs = MappingProxyType({}), ours: Collection[IPAddress] = ()
+) -> Plan:
+    """Assign. ``ours``: the appliance's addresses.
+
+    Raises InvalidValue for a rule that makes no sense, Refused for an unknown subnet.
+    """
     subnet = next((s for s in inventory.subnets if s.prefix == rule.prefix), None)
     if subnet is None:
         raise Refused(f"no subnet {rule.prefix}", f"`provisioner subnet add {rule.prefix} --gateway …` first")
@@ -104,7 +109,7 @@ def plan(inventory: Inventory, rule: Rule, bmcs: Bmcs = MappingProxyType({})) ->
         )
     if rule.first is not None and rule.first not in rule.prefix:
         raise InvalidValue("first", rule.first, f"is not in {rule.prefix}", "give an address of that subnet")
-    chooser = _Chooser(inventory, rule, subnet, bmcs)
+    chooser = _Chooser(inventory, rule, subnet, bmcs, ours)
     pattern = NamePattern(rule.name) if rule.name else None
     machines = [m for m in inventory.machines.values() if m.state is not State.RETIRED]
     machines = sorted((m for m in machines if rule.rack in ("", m.slot.rack)), key=slot_order)
@@ -153,12 +158,14 @@ class _Impossible(Exception):
 class _Chooser:
     """What the rule gives each machine. Sequential rules remember how far they are."""
 
-    def __init__(self, inventory: Inventory, rule: Rule, subnet: Subnet, bmcs: Bmcs) -> None:
+    def __init__(
+        self, inventory: Inventory, rule: Rule, subnet: Subnet, bmcs: Bmcs, ours: Collection[IPAddress]
+    ) -> None:
         self._inventory = inventory
         self._rule = rule
         self._subnet = subnet
         self._bmcs = bmcs
-        self._own = {ip for ip in (subnet.gateway, *subnet.dns, *subnet.ntp) if ip}
+        self._own = {ip for ip in (subnet.gateway, *subnet.dns, *subnet.ntp, *ours) if ip}
         self._free = self._sequence()
 
     @property
@@ -209,7 +216,7 @@ class _Chooser:
         if prefix.prefixlen < 31 and ip in (prefix.network_address, prefix.broadcast_address):
             return f"is the network or broadcast address of {prefix}"
         if ip in self._own:
-            return f"belongs to the gateway, DNS or NTP server of {prefix}"
+            return f"belongs to the gateway, DNS or NTP server of {prefix}, or to the appliance"
         if any(ip in excluded for excluded in self._rule.exclude):
             return "is excluded"
         if any(ip in pool for pool in self._subnet.pools):
@@ -253,6 +260,8 @@ def _assign(machine: Machine, place: int, rule: Rule, chooser: _Chooser, pattern
             name = pattern.name(machine)
         except NoName as lack:
             conflict = conflict or str(lack)
+    if name != machine.name and machine.state in _SETTLED:
+        conflict = conflict or f"is {machine.state}: its install names it {machine.name}; disarm it first"
     role = machine.slot.role or rule.role
     return Assignment(
         machine_id=str(machine.id),

@@ -16,6 +16,7 @@ class InvalidValue(Refused):
     def __init__(self, field: str, value: object, why: str, remedy: str) -> None:
         self.field = field
         self.value = value
+        self.why = why
         super().__init__(f"{field} {str(value)!r} {why}", remedy)
 
 

@@ -1,6 +1,6 @@
 """What the use cases need from the outside, as narrow protocols. Adapters live in storage, bmc and boot."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar, runtime_checkable
 from uuid import UUID
@@ -207,6 +207,8 @@ class Transaction(Protocol):
     """Everything inside is written, or nothing."""
 
     actor: str
+    ours: Collection[IPAddress]
+    """The appliance's addresses: no machine's, whatever a subnet says."""
     machines: MachineRepository
     slots: Slots
     """Places with and without a machine. What is stated of an occupied one is changed through its machine."""

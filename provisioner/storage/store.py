@@ -1,7 +1,7 @@
 """The store: transactions over one database, and the snapshot of the inventory."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, Row, delete, func, insert, select
 from provisioner.domain.cluster import Cluster
 from provisioner.domain.events import Sighting
 from provisioner.domain.inventory import Inventory
-from provisioner.domain.machine import Machine
+from provisioner.domain.machine import IPAddress, Machine
 from provisioner.domain.place import Place
 from provisioner.domain.ports import (
     BmcRepository,
@@ -64,9 +64,10 @@ class SqlTransaction:
     tokens: Tokens
     events: Events
 
-    def __init__(self, session: Session, keyring: Keyring) -> None:
+    def __init__(self, session: Session, keyring: Keyring, ours: Collection[IPAddress]) -> None:
         self._session = session
         self.seq = 0
+        self.ours = ours
         self.machines = MachineRows(session)
         self.slots = SlotRows(session)
         self.clusters = ClusterRows(session)
@@ -143,23 +144,32 @@ class SqlStore:
     ``database.BUSY_SECONDS`` for its turn raises StoreUnavailable. Use ``reading`` for what only looks.
     """
 
-    def __init__(self, engine: Engine, keyring: Keyring, clock: Callable[[], int] = utc_microseconds) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        keyring: Keyring,
+        clock: Callable[[], int] = utc_microseconds,
+        ours: Collection[IPAddress] = (),
+    ) -> None:
+        """``ours``: see ``ports.Transaction``."""
         self.engine = engine
         self._keyring = keyring
         self._clock = clock
+        self._ours = ours
 
     @contextmanager
     def transaction(self, actor: str) -> Iterator[SqlTransaction]:
         with writing(self.engine) as connection:
             session = Session(connection, actor, self._clock())
-            transaction = SqlTransaction(session, self._keyring)
+            transaction = SqlTransaction(session, self._keyring, self._ours)
             yield transaction
             transaction.seq = session.close()
 
     @contextmanager
     def reading(self) -> Iterator[SqlTransaction]:
         with reading(self.engine) as connection:
-            yield SqlTransaction(Session(connection, "", self._clock(), writable=False), self._keyring)
+            session = Session(connection, "", self._clock(), writable=False)
+            yield SqlTransaction(session, self._keyring, self._ours)
 
     def inventory(self, *, files: bool | str = True) -> Inventory:
         """A snapshot in one view. Compiled bytes only of installs that a boot may still ask for: all

@@ -61,16 +61,8 @@ class Doorkeeper:
 
     def login(self, name: str, password: str, source: str) -> str:
         """A session's secret for the cookie. Raises TooManyAttempts, NotAdmitted."""
-        seconds = self._backoff.wait(name, source, time.monotonic())
-        if seconds > 0:
-            raise TooManyAttempts(seconds)
-        try:
-            secret = accounts.login_by_password(self._parts.store, name, password, self._parts.clock())
-        except NotAdmitted:
-            self._backoff.failed(name, source, time.monotonic())
-            raise
-        self._backoff.succeeded(name, source)
-        return secret
+        with self._backoff.attempt(name, source, time.monotonic()):
+            return accounts.login_by_password(self._parts.store, name, password, self._parts.clock())
 
     def login_by_link(self, token: str, password: str = "") -> str:
         """A session's secret for the cookie; see ``accounts.login_by_link``."""

@@ -3,14 +3,18 @@
 import math
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from provisioner.domain.errors import Refused
+from provisioner.domain.errors import NotAdmitted, Refused
 
 FREE = 3
 """Slips of the finger that cost nothing."""
 LONGEST = 300.0
 """Seconds. A longer wait would lock people out on behalf of an attacker."""
 _REMEMBERED = 10_000
+_LONGEST_NAME = 64
+"""Of a name that is remembered: nobody's is longer, and ten thousand of 64 KiB would fill the memory."""
 
 
 class TooManyAttempts(Refused):
@@ -28,21 +32,37 @@ class Backoff:
         self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def wait(self, name: str, source: str, now: float) -> float:
-        """Seconds until this name may be tried again from this source; 0: now."""
-        with self._lock:
-            _, until = self._failures.get((name, source), (0, 0.0))
-        return max(0.0, until - now)
+    @contextmanager
+    def attempt(self, name: str, source: str, now: float) -> Iterator[None]:
+        """Around the look at a password, which raises NotAdmitted for a wrong one.
 
-    def failed(self, name: str, source: str, now: float) -> None:
-        """Counts a wrong password: 1, 2, 4… seconds from the fourth on."""
+        It counts as wrong until it turns out right: looking takes a tenth of a second, and of many that come at
+        once all would be free. From the fourth on each costs 1, 2, 4… seconds. Raises TooManyAttempts.
+        """
+        key = name[:_LONGEST_NAME], source
         with self._lock:
-            count = self._failures.pop((name, source), (0, 0.0))[0] + 1
-            pause = 0.0 if count <= FREE else min(LONGEST, 2.0 ** (count - FREE - 1))
-            self._failures[(name, source)] = (count, now + pause)
+            count, until = self._failures.pop(key, (0, 0.0))
+            waits = until > now
+            if not waits:
+                count += 1
+                until = now + (0.0 if count <= FREE else min(LONGEST, 2.0 ** (count - FREE - 1)))
+            self._failures[key] = (count, until)
             while len(self._failures) > _REMEMBERED:
                 self._failures.popitem(last=False)
+        if waits:
+            raise TooManyAttempts(until - now)
+        try:
+            yield
+        except NotAdmitted:
+            raise
+        except BaseException:
+            # Nobody looked at it: the database was away.
+            self._forget(key, count - 1)
+            raise
+        self._forget(key, 0)
 
-    def succeeded(self, name: str, source: str) -> None:
+    def _forget(self, key: tuple[str, str], left: int) -> None:
         with self._lock:
-            self._failures.pop((name, source), None)
+            self._failures.pop(key, None)
+            if left:
+                self._failures[key] = (left, 0.0)

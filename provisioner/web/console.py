@@ -19,7 +19,7 @@ from provisioner.domain.errors import NotAdmitted, Refused
 from provisioner.domain.mac import Mac
 from provisioner.domain.machine import IPAddress
 from provisioner.domain.tokens import fill
-from provisioner.web.backoff import Backoff, TooManyAttempts
+from provisioner.web.backoff import Backoff
 
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -63,13 +63,10 @@ class Console:
     def _check(self, choice: choose.Choice, password: str, source: IPAddress, now: int) -> None:
         """Raises TooManyAttempts, NotAdmitted."""
         name, asker = choice.machine.name, str(source)
-        if seconds := self._backoff.wait(name, asker, time.monotonic()):
-            raise TooManyAttempts(seconds)
-        if not passwords.verified(choice.menu.password_hash, password):
-            self._backoff.failed(name, asker, time.monotonic())
-            choose.wrong_password(self._front, choice, source, now)
-            raise NotAdmitted("wrong password", "try again")
-        self._backoff.succeeded(name, asker)
+        with self._backoff.attempt(name, asker, time.monotonic()):
+            if not passwords.verified(choice.menu.password_hash, password):
+                choose.wrong_password(self._front, choice, source, now)
+                raise NotAdmitted("wrong password", "try again")
 
 
 def _password(request: Request) -> str | None:

@@ -1,13 +1,17 @@
 """Who may use the people's app, and how a browser's session is guarded."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from starlette.testclient import TestClient
 
-from provisioner.actions import accounts
-from provisioner.domain.errors import InvalidValue, NotAdmitted
+from provisioner.actions import accounts, passwords
+from provisioner.domain.errors import InvalidValue, NotAdmitted, StoreUnavailable
 from provisioner.web.auth import COOKIE, Doorkeeper, _csrf
 from provisioner.web.backoff import Backoff, TooManyAttempts
 from provisioner.web.people import create_people_app
@@ -192,16 +196,76 @@ def test_wrong_passwords_make_one_wait(appliance: Appliance) -> None:
 
 
 def test_the_wait_doubles_up_to_five_minutes() -> None:
-    backoff, waits = Backoff(), []
+    backoff, now, waits = Backoff(), 1000.0, []
     for _ in range(16):
-        backoff.failed("ada", "here", 1000.0)
-        waits.append(backoff.wait("ada", "here", 1000.0))
+        wrong(backoff, "ada", now)
+        waits.append(seconds_to_wait(backoff, "ada", now))
+        now += waits[-1]
     assert waits[:7] == [0, 0, 0, 1, 2, 4, 8]
     assert waits[-1] == 300
-    assert backoff.wait("ada", "here", 1301.0) == 0
-    assert backoff.wait("bob", "here", 1000.0) == 0
-    backoff.succeeded("ada", "here")
-    assert backoff.wait("ada", "here", 1000.0) == 0
+    assert seconds_to_wait(backoff, "bob", now) == 0
+    with backoff.attempt("ada", "here", now):
+        pass
+    for _ in range(3):
+        wrong(backoff, "ada", now)
+    assert seconds_to_wait(backoff, "ada", now) == 0, "who got in begins anew"
+
+
+def ends_in(error: Exception) -> NoReturn:
+    raise error
+
+
+def wrong(backoff: Backoff, name: str, now: float) -> None:
+    with suppress(NotAdmitted), backoff.attempt(name, "here", now):
+        ends_in(NotAdmitted("wrong password"))
+
+
+def seconds_to_wait(backoff: Backoff, name: str, now: float) -> int:
+    """What somebody would be told who asks now. The database is away then, so that nothing is counted."""
+    try:
+        with backoff.attempt(name, "here", now):
+            ends_in(StoreUnavailable("the database is away"))
+    except TooManyAttempts as refused:
+        return refused.seconds
+    except StoreUnavailable:
+        return 0
+
+
+def test_of_passwords_that_come_at_once_few_are_looked_at() -> None:
+    backoff, looked_at, all_have_asked = Backoff(), [], threading.Barrier(20, timeout=30)
+
+    def guess(number: int) -> None:
+        try:
+            with backoff.attempt("ada", "here", 1000.0):
+                looked_at.append(number)
+                all_have_asked.wait()
+                ends_in(NotAdmitted("wrong password"))
+        except TooManyAttempts:
+            all_have_asked.wait()
+        except NotAdmitted:
+            pass
+
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(guess, range(20)))
+    assert len(looked_at) == 4
+
+
+def test_a_password_that_is_changed_while_the_old_one_is_looked_at_opens_nothing(
+    appliance: Appliance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    appliance.user()
+    look = passwords.verified
+
+    def slow(stored: str, password: str) -> bool:
+        good = look(stored, password)
+        accounts.set_password(appliance.store, "ada", "another one altogether", actor="test", now=appliance.clock())
+        return good
+
+    monkeypatch.setattr(passwords, "verified", slow)
+    with pytest.raises(NotAdmitted, match="the password was changed just now"):
+        accounts.login_by_password(appliance.store, "ada", PASSWORD, appliance.clock())
+    with appliance.store.reading() as tx:
+        assert not [token for token in tx.tokens.list() if token.kind == "session"]
 
 
 def test_the_door_answers_429_with_the_seconds(appliance: Appliance) -> None:

@@ -16,6 +16,7 @@ import pytest
 import uvicorn
 
 from provisioner.actions import accounts
+from provisioner.web.api import events
 from provisioner.web.machines import create_machines_app
 from provisioner.web.people import create_people_app
 from tests.web.appliance import MAC, Appliance, make_appliance
@@ -93,6 +94,28 @@ class Reader:
     def close(self) -> None:
         self._response.close()
         self._client.close()
+
+
+@pytest.mark.parametrize("ends", ["revoked", "removed", "expired"])
+def test_a_stream_ends_with_the_token_that_opened_it(
+    appliance: Appliance, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    monkeypatch.setattr(events, "TRUSTED", 0.1)
+    for name in ("ada", "bob"):
+        appliance.user(name)
+    who = {"actor": "test", "now": appliance.clock()}
+    _, secret = accounts.create_token(appliance.store, "ada", "ci", **who, days=1)
+    with served(appliance.app) as url:
+        reader = Reader(url, secret)
+        if ends == "revoked":
+            accounts.revoke_token(appliance.store, "ci", **who)
+        elif ends == "removed":
+            accounts.remove_user(appliance.store, "ada", **who)
+        else:
+            appliance.clock.advance(86_401)
+        with pytest.raises(AssertionError, match="the stream ended"):
+            reader.take(1000)
+        reader.close()
 
 
 def test_the_stream_tells_at_once_and_resumes(appliance: Appliance) -> None:

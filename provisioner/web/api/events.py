@@ -1,6 +1,7 @@
 """Events: the timeline of everything, and its live stream."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any
@@ -10,15 +11,20 @@ from fastapi.sse import ServerSentEvent
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from provisioner.actions import accounts
+from provisioner.actions.accounts import Access
 from provisioner.domain.errors import InvalidValue, StoreUnavailable
 from provisioner.domain.events import Event
 from provisioner.web.api.paging import Limit, Page
 from provisioner.web.api.times import moment
+from provisioner.web.auth import access
 from provisioner.web.parts import Parts
 
 TICK = 0.2
 """Seconds between two looks: an event shows within a quarter of a second."""
 BATCH = 500
+TRUSTED = 5.0
+"""Seconds between two looks whether the token or session that opened a stream is still good."""
 _BIG = frozenset({"text"})
 """Uploaded logs have an address of their own; in lists they would be megabytes."""
 
@@ -81,13 +87,18 @@ class Events:
         after: Annotated[int | None, Query(ge=0, le=2**62, description="Begin behind this event.")] = None,
         last_event_id: Annotated[str | None, Header(description="Sent by browsers that reconnect.")] = None,
     ) -> AsyncIterator[ServerSentEvent]:
-        """Every event as it happens; after a lost connection it resumes where it was."""
+        """Every event as it happens; after a lost connection it resumes where it was. It ends with the token."""
+        who, asked = access(request), time.monotonic()
         position = _position(last_event_id, after)
         if position is None:
             position = await run_in_threadpool(self._newest)
         yield ServerSentEvent(comment="connected", retry=1000)
         while not (self._parts.stopping.is_set() or await request.is_disconnected()):
             try:
+                if time.monotonic() - asked > TRUSTED:
+                    if not await run_in_threadpool(self._trusted, who):
+                        return
+                    asked = time.monotonic()
                 found = await run_in_threadpool(self._behind, position)
             except StoreUnavailable:
                 # The reader stays: the dot on the page tells, and the position is kept.
@@ -97,6 +108,9 @@ class Events:
                 yield ServerSentEvent(data=shown(event).model_dump(mode="json"), event=event.kind, id=str(event.id))
             if len(found) < BATCH:
                 await asyncio.sleep(TICK)
+
+    def _trusted(self, who: Access) -> bool:
+        return accounts.still_holds(self._parts.store, who, self._parts.clock())
 
     def _newest(self) -> int:
         with self._parts.store.reading() as tx:
