@@ -14,6 +14,7 @@ from typing import Any
 from provisioner.actions import boot_from, health, logins, reconcile, scan
 from provisioner.actions.harvest import merge, merge_chassis
 from provisioner.actions.logins import Chosen
+from provisioner.actions.power import begun
 from provisioner.domain.bmc import Bmc, BootDevice, Chassis, Identity, Login, Power
 from provisioner.domain.errors import Refused
 from provisioner.domain.events import Event, Kind
@@ -160,7 +161,7 @@ class _Running:
                     next_ones.append(taken)
                 else:
                     told |= taken
-            marks = {} if _repeatable(self._job) else {each.target: _begun(each.name) for each in next_ones}
+            marks = {} if _repeatable(self._job) else {each.target: begun(each.name) for each in next_ones}
             result = {**self._job.result, **told, **marks}
             self._keep(tx, replace(self._job, result=result, done=self._job.done + len(told)))
         for asked in next_ones:
@@ -283,12 +284,6 @@ def _untimely(job: Job, machine: Machine) -> str | Refused:
 def _repeatable(job: Job) -> bool:
     """Does doing it again change nothing? "On" for a machine that is on is a look."""
     return job.kind not in ("power", "install") or job.args.get("operation") in (Power.ON, Power.OFF, Power.STATUS)
-
-
-def _begun(name: str) -> dict[str, Any]:
-    """What stands there if this process ends before the switching does."""
-    said = "was being switched when the service stopped, and is not switched again; look at its power state"
-    return {"ok": False, "name": name, "said": said}
 
 
 def _operate(port: BmcPort, job: Job, machine: Machine, bmc: Bmc, login: Login) -> str | _Looked:

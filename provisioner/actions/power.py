@@ -1,8 +1,8 @@
 """Ask for power, boot device and identity over BMCs; ``bmc_jobs`` carries it out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from provisioner.actions import arm as arming
 from provisioner.domain.bmc import BootDevice, Power
@@ -51,7 +51,37 @@ def enqueue(
             )
         ids = [str(machine_id) for machine_id in machines]
         args = {"machines": ids, "operation": operation, "wave": wave, "every": every}
+        if operation in (Power.CYCLE, Power.RESET) and (same := _asked_already(tx, machines, args)):
+            return same
         return queued(tx, "power", args, len(ids), now)
+
+
+def _asked_already(tx: Transaction, machines: Mapping[UUID, Machine], args: Mapping[str, Any]) -> Job | None:
+    """The unfinished job that is this one: who asked did not hear the answer, and asks again.
+
+    A program that repeats a request, or a second click, must not switch a server twice. Raises Refused for a
+    machine that waits for another job to switch it.
+    """
+    for job in tx.jobs.unfinished(("power", "install")):
+        if (job.kind, job.actor, job.args) == ("power", tx.actor, args):
+            return job
+        if job.args.get("operation") in (Power.ON, Power.OFF, Power.STATUS):
+            continue
+        for target in job.args["machines"]:
+            machine = machines.get(UUID(target))
+            if machine is not None and job.result.get(target) in (None, begun(machine.name)):
+                what = job.args.get("operation", "install")
+                raise Refused(
+                    f"machine {machine.name} is about to be switched ({what}, job {job.id})",
+                    f"`provisioner job show {job.id}` tells when that is over",
+                )
+    return None
+
+
+def begun(name: str) -> dict[str, Any]:
+    """A target's result while it is being switched; what stands there if the process ends before that does."""
+    said = "was being switched when the service stopped, and is not switched again; look at its power state"
+    return {"ok": False, "name": name, "said": said}
 
 
 def enqueue_install(

@@ -121,6 +121,10 @@ class Jobs(Repository[Job], Protocol):
         """Take the oldest queued job, or a running one whose lease ran out; None if there is none."""
         ...
 
+    def unfinished(self, kinds: Iterable[str]) -> Sequence[Job]:
+        """Those that wait or are under way, the oldest first."""
+        ...
+
     def forget(self, *, before: int, limit: int) -> int:
         """Delete up to ``limit`` ended jobs from before a moment, the oldest first. Returns how many."""
         ...

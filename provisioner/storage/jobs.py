@@ -64,6 +64,10 @@ class JobRows:
         self._run(update(table).where(table.c.id == row.id).values(taken))
         return replace(_job(row), state="running", lease_until=until)
 
+    def unfinished(self, kinds: Iterable[str]) -> Sequence[Job]:
+        here = table.c.kind.in_(list(kinds)), table.c.state.in_(("queued", "running"))
+        return [_job(row) for row in self._run(select(table).where(*here).order_by(table.c.created_at, table.c.id))]
+
     def forget(self, *, before: int, limit: int) -> int:
         ended = table.c.state.not_in(("queued", "running"))
         old = select(table.c.id).where(ended, table.c.created_at < before)

@@ -101,6 +101,36 @@ def test_a_job_that_died_goes_on_and_switches_nobody_twice(store: SqlStore, oper
         assert fourth["ok"]
 
 
+def test_a_repeated_request_is_the_same_job_and_another_for_the_same_machine_is_refused(store: SqlStore) -> None:
+    first = power.enqueue(store, ["n1", "n2"], "cycle", **WHO)
+    assert power.enqueue(store, ["n1", "n2"], "cycle", actor="test", now=NOW + 1).id == first.id
+    said = rf"machine n2 is about to be switched \(cycle, job {first.id}\); `provisioner job show"
+    with pytest.raises(Refused, match=said):
+        power.enqueue(store, ["n2"], "reset", **WHO)
+    with pytest.raises(Refused, match=said):
+        power.enqueue(store, ["n1", "n2"], "cycle", actor="somebody else", now=NOW)
+    power.enqueue(store, ["n2"], "on", **WHO)
+    power.enqueue(store, ["n4"], "cycle", **WHO)
+    rack = Rack()
+    run(store, rack, again(store, first))
+    assert rack.switched == {"10.9.0.1": 1, "10.9.0.2": 1}
+    assert power.enqueue(store, ["n1", "n2"], "cycle", **WHO).id != first.id, (
+        "once it is over it may be asked again"
+    )
+
+
+def test_a_server_that_was_cycled_already_may_be_cycled_again_while_others_wait(store: SqlStore) -> None:
+    first = power.enqueue(store, ["n1", "n2"], "cycle", wave=1, every=60, **WHO)
+
+    def halfway(_: float) -> None:
+        power.enqueue(store, ["n1"], "cycle", **WHO)
+        with pytest.raises(Refused, match="machine n2 is about to be switched"):
+            power.enqueue(store, ["n2"], "cycle", **WHO)
+
+    done = bmc_jobs.run(store, Rack(), again(store, first), lambda: NOW, sleep=halfway)  # type: ignore[arg-type]
+    assert (done.state, done.done) == ("done", 2)
+
+
 def test_what_makes_no_job_is_refused(store: SqlStore) -> None:
     with pytest.raises(Refused, match="no machine of rack r9 has a BMC"):
         power.enqueue(store, [], "on", rack="r9", **WHO)
