@@ -109,8 +109,8 @@ def test_a_repeated_request_is_the_same_job_and_another_for_the_same_machine_is_
         power.enqueue(store, ["n2"], "reset", **WHO)
     with pytest.raises(Refused, match=said):
         power.enqueue(store, ["n1", "n2"], "cycle", actor="somebody else", now=NOW)
-    power.enqueue(store, ["n2"], "on", **WHO)
-    power.enqueue(store, ["n4"], "cycle", **WHO)
+    power.enqueue(store, ["n2"], "on", actor="test", now=NOW + 1)
+    power.enqueue(store, ["n4"], "cycle", actor="test", now=NOW + 1)
     rack = Rack()
     run(store, rack, again(store, first))
     assert rack.switched == {"10.9.0.1": 1, "10.9.0.2": 1}
