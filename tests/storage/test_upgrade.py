@@ -1,4 +1,4 @@
-"""A database of every older revision is brought up with all that stands in it."""
+"""A database of an older revision is brought up with all that stands in it; from the first, through every step."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -75,11 +75,10 @@ def at_revision(engine: Engine, revision: str, content: Rows) -> None:
             if there.has_table(table.name) and content[table.name]:
                 names = {column["name"] for column in there.get_columns(table.name)}
                 rows = [{key: value for key, value in row.items() if key in names} for row in content[table.name]]
-                # Without defaults of ours: what a column lacks, the database of that time knew.
                 connection.execute(insert(table), rows)
 
 
-@pytest.mark.parametrize("revision", known_revisions()[:-1])
+@pytest.mark.parametrize("revision", [known_revisions()[0], known_revisions()[-2]])
 def test_nothing_is_lost_on_the_way_up(
     engine: Engine, empty_url: str, engines: Callable[[str], Engine], keyring: Keyring, revision: str
 ) -> None:
