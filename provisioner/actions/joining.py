@@ -31,6 +31,8 @@ def joining(front: Front, token: str, secret: str, source: IPAddress, now: int) 
     admission = at_its_place(asker, source, front.neighbour(source))
     if not admission:
         refuse(front, asker, f"who joins: {admission.refusal}", source, now)
+    if asker.state is State.QUARANTINED:
+        refuse(front, asker, f"asked who joins, but is quarantined: {asker.state_reason}", source, now)
     inventory = front.snapshot.inventory
     cluster = inventory.clusters.get(asker.slot.cluster)
     expected = joining_secret(front.token_key, cluster.id) if cluster else ""

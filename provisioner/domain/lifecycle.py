@@ -289,9 +289,7 @@ def released(machine: Machine, now: int) -> Machine:
             f"machine {machine.name} is {machine.state} and holds nothing to release",
             "only armed, installing, installed, active and failed machines can be released",
         )
-    ended = _closed(machine, "released", "released by the operator")
-    if ended.install:
-        ended = replace(ended, install=replace(ended.install, machine_token_hash=""))
+    ended = _revoked(_closed(machine, "released", "released by the operator"))
     return settled(_moved(ended, State.READY, "released", now), now)
 
 
@@ -327,7 +325,8 @@ def retired(machine: Machine, now: int) -> Machine:
         raise IllegalTransition(
             f"machine {machine.name} is {machine.state} and cannot be retired", "release it first"
         )
-    return _moved(_closed(machine, "released", "retired"), State.RETIRED, "retired by the operator", now)
+    ended = _revoked(_closed(machine, "released", "retired"))
+    return _moved(ended, State.RETIRED, "retired by the operator", now)
 
 
 def restored(machine: Machine, now: int) -> Machine:
@@ -356,6 +355,12 @@ def _closed(machine: Machine, outcome: str, reason: str) -> Machine:
     if machine.install is None or not machine.install.open:
         return machine
     return replace(machine, install=replace(machine.install, outcome=outcome, reason=reason))
+
+
+def _revoked(machine: Machine) -> Machine:
+    """The machine token on its disk opens nothing any more."""
+    install = machine.install
+    return replace(machine, install=replace(install, machine_token_hash="")) if install else machine
 
 
 def _at_phase(machine: Machine, phase: Phase | None, percent: int | None, now: int) -> Machine:

@@ -59,7 +59,7 @@ class Repository(Protocol[T]):
 
 
 class MachineRepository(Repository[Machine], Protocol):
-    """Machines with slot, interfaces, addresses and latest install."""
+    """Machines with slot, interfaces, addresses and latest install; ``list`` leaves the compiled bytes out."""
 
     def newcomers(self) -> int:
         """How many machines came by themselves (DHCP) and are still ``new``."""

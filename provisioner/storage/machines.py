@@ -41,8 +41,8 @@ class MachineRows:
         return self._by_id(machine_id) if machine_id else None
 
     def list(self) -> Sequence[Machine]:
-        """All with their compiled files, in the order in which people walk along racks."""
-        return sorted(load_machines(self._session.connection), key=slot_order)
+        """In the order in which people walk along racks; 5,000 machines' compiled bytes are 250 MB."""
+        return sorted(load_machines(self._session.connection, files="none"), key=slot_order)
 
     def put(self, item: Machine, expect_version: int | None = None) -> Machine:
         stored = self._run(select(tables.machines.c.version).where(tables.machines.c.id == item.id))

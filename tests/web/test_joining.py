@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.actions import clusters, enrol
+from provisioner.actions import arm, clusters, enrol
+from provisioner.domain import lifecycle
 from provisioner.domain.tokens import join_token, joining_secret
 from tests.web.appliance import HOUR, IP, MAC, OTHER_IP, OTHER_MAC, SECOND, Appliance, make_appliance
 
@@ -48,6 +49,21 @@ def test_an_armed_worker_may_join_until_two_hours_after_it_was_installed(applian
     assert control.get(_url(appliance)).text == both
     appliance.clock.advance(2)
     assert control.get(_url(appliance)).text == _line(appliance, "control-1")
+
+
+@pytest.mark.parametrize("step", ["retired", "quarantined"])
+def test_a_control_plane_that_left_is_told_nothing(appliance: Appliance, step: str) -> None:
+    """Its disk may be in other hands, with the machine token on it."""
+    url = _url(appliance)
+    assert appliance.client().get(url).status_code == 200
+    if step == "retired":
+        arm.retire(appliance.store, "control-1", actor="test", now=appliance.clock())
+    else:
+        with appliance.store.transaction("test") as tx:
+            left = lifecycle.quarantined(tx.machines.get("control-1"), "another board", appliance.clock())
+            tx.machines.put_progress(left)
+    assert appliance.client().get(url).status_code == 403
+    assert appliance.client().post(f"{url.partition('/joining')[0]}/active", json={}).status_code != 200
 
 
 def test_neither_another_place_nor_a_worker_nor_a_guess_is_told(appliance: Appliance) -> None:
