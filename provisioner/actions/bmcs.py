@@ -16,8 +16,13 @@ PROTOCOLS = {"ipmi": 623, "redfish": 443, "cmm": 443, "auto": 623}
 """What can be spoken, and the port of each. ``auto``: the first harvest finds out."""
 
 
-def add_bmc(store: Store, fields: Mapping[str, Any], *, actor: str, now: int) -> Bmc:
-    """List a BMC with its login, or set the login of a listed one. The password is encrypted by the store."""
+def add_bmc(
+    store: Store, fields: Mapping[str, Any], *, actor: str, now: int, expect_version: int | None = None
+) -> Bmc:
+    """List a BMC with its login, or set the login of a listed one. The password is encrypted by the store.
+
+    Raises InvalidValue, Conflict, StaleEdit.
+    """
     for field in fields:
         if field not in FIELDS:
             raise InvalidValue("field", field, "is not known", f"known fields: {', '.join(FIELDS)}")
@@ -45,7 +50,7 @@ def add_bmc(store: Store, fields: Mapping[str, Any], *, actor: str, now: int) ->
             certificate=before.certificate if before and same and not fields.get("new_certificate") else "",
             version=before.version if before else 0,
         )
-        stored = tx.bmcs.put(bmc)
+        stored = tx.bmcs.put(bmc, expect_version)
         if fields.get("user"):
             # Whoever sets a login wants it tried now.
             tx.login_tries.forget(bmc_id=stored.id)
@@ -56,10 +61,12 @@ def add_bmc(store: Store, fields: Mapping[str, Any], *, actor: str, now: int) ->
         return stored
 
 
-def remove_bmc(store: Store, address: str, *, actor: str, now: int) -> None:
-    """Forget a BMC and its login. Refused while a machine names it."""
+def remove_bmc(store: Store, ref: str, *, actor: str, now: int, expect_version: int | None = None) -> None:
+    """Forget a BMC and its login. Refused while a machine names it. Raises StaleEdit."""
     with store.transaction(actor) as tx:
-        bmc = tx.bmcs.get(address)
+        bmc = tx.bmcs.get(ref)
+        if expect_version is not None:
+            tx.bmcs.put(bmc, expect_version)
         for machine in tx.machines.list():
             if machine.bmc_id == bmc.id:
                 raise Conflict(

@@ -84,11 +84,13 @@ def put_subnet(
         return stored
 
 
-def remove_subnet(store: Store, prefix: str, *, actor: str, now: int) -> None:
-    """Forget a subnet. Refused while machines have addresses in it."""
+def remove_subnet(store: Store, prefix: str, *, actor: str, now: int, expect_version: int | None = None) -> None:
+    """Forget a subnet. Refused while machines have addresses in it. Raises StaleEdit."""
     network = read.prefix(prefix)
     with store.transaction(actor) as tx:
         subnet = tx.subnets.get(str(network))
+        if expect_version is not None:
+            tx.subnets.put(subnet, expect_version)
         for place in tx.slots.list():
             for address in place.addresses:
                 if address.ip in network:

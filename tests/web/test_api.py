@@ -1,14 +1,19 @@
 """The API as a script meets it: a bearer token, real store, problem documents."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from provisioner.actions import newcomers
+from provisioner.actions.bmcs import add_bmc
+from provisioner.actions.subnets import put_subnet
 from provisioner.domain.events import Sighting
 from provisioner.domain.mac import Mac
+from provisioner.web.api.bmcs import Bmcs
+from provisioner.web.api.subnets import Subnets
 from tests.web.appliance import IP, MAC, OTHER_IP, OTHER_MAC, Appliance
 
 API = "/api/v1"
@@ -151,6 +156,33 @@ def test_bmc_passwords_go_in_and_never_come_out(appliance: Appliance, api: TestC
 
 
 @pytest.mark.rule("threat-05")
+@pytest.mark.parametrize("kind", ["bmcs", "subnets"])
+def test_who_comes_between_the_reading_and_the_writing_of_an_edit_is_not_overwritten(
+    appliance: Appliance, api: TestClient, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    who = {"actor": "somebody else", "now": appliance.clock()}
+    resource: type[Any]
+    if kind == "bmcs":
+        resource, ref, sent = Bmcs, "10.12.200.17", {"chassis": "mine"}
+        tag = api.post(f"{API}/bmcs", json={"address": ref}).headers["ETag"]
+        edit = partial(add_bmc, appliance.store, {"address": ref, "chassis": "theirs"}, **who)
+    else:
+        resource, ref, sent = Subnets, "10.13.0.0/24", {"domain": "mine"}
+        tag = api.post(f"{API}/subnets", json={"prefix": ref}).headers["ETag"]
+        edit = partial(put_subnet, appliance.store, ref, {"domain": "theirs"}, **who)
+    find = resource._find
+
+    def find_then_another(self: Any, ref: str) -> Any:
+        found = find(self, ref)
+        edit()
+        return found
+
+    monkeypatch.setattr(resource, "_find", find_then_another)
+    assert api.patch(f"{API}/{kind}/{ref}", headers={"If-Match": tag}, json=sent).status_code == 412
+    monkeypatch.undo()
+    assert "theirs" in api.get(f"{API}/{kind}/{ref}").json().values()
+
+
 def test_a_bmc_is_not_at_our_own_addresses(api: TestClient) -> None:
     forbidden = ["169.254.169.254", "127.0.0.1", "::1", "2130706433", "0x7f.1", "0.0.0.0", "a.example", "224.0.0.1"]
     for address in forbidden:

@@ -145,17 +145,18 @@ class Bmcs:
         self, ref: str, fields: BmcFields, request: Request, response: Response, if_match: IfMatch = None
     ) -> BmcOut:
         """Change the fields that are sent."""
-        bmc = self._find(ref)
-        edits.check("bmc", bmc.address, bmc.version, if_match)
-        return self._tagged(
-            self._put({**fields.model_dump(exclude_unset=True), "address": bmc.address}, request), response
-        )
+        sent = {**fields.model_dump(exclude_unset=True), "address": self._find(ref).address}
+        return self._tagged(self._put(sent, request, edits.expected(if_match)), response)
 
     def remove(self, ref: str, request: Request, if_match: IfMatch = None) -> None:
         """Refused while a machine names it."""
-        bmc = self._find(ref)
-        edits.check("bmc", bmc.address, bmc.version, if_match)
-        bmcs.remove_bmc(self._parts.store, bmc.address, actor=actor(request), now=self._parts.clock())
+        bmcs.remove_bmc(
+            self._parts.store,
+            ref,
+            actor=actor(request),
+            now=self._parts.clock(),
+            expect_version=edits.expected(if_match),
+        )
 
     def harvest(self, request: Request, response: Response, wish: HarvestWish | None = None) -> JobOut:
         """Ask BMCs who their servers are."""
@@ -216,8 +217,14 @@ class Bmcs:
         with self._parts.store.reading() as tx:
             return tx.bmcs.get(ref)
 
-    def _put(self, fields: dict[str, Any], request: Request) -> Bmc:
-        return bmcs.add_bmc(self._parts.store, fields, actor=actor(request), now=self._parts.clock())
+    def _put(self, fields: dict[str, Any], request: Request, expect_version: int | None = None) -> Bmc:
+        return bmcs.add_bmc(
+            self._parts.store,
+            fields,
+            actor=actor(request),
+            now=self._parts.clock(),
+            expect_version=expect_version,
+        )
 
     def _tagged(self, bmc: Bmc, response: Response) -> BmcOut:
         edits.tag(response, bmc.version)

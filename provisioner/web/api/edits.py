@@ -32,13 +32,3 @@ def expected(if_match: str | None) -> int | None:
     if found is None:
         raise StaleEdit(f"If-Match {if_match[:40]!r} is no ETag of this", "read it again and send its ETag")
     return int(found[1])
-
-
-def check(kind: str, name: str, stored: int, if_match: str | None) -> None:
-    """For actions that take no version. Raises StaleEdit."""
-    version = expected(if_match)
-    if version is not None and version != stored:
-        raise StaleEdit(
-            f"{kind} {name} is at version {stored}, not {version}: somebody else changed it",
-            "read it again and repeat the edit",
-        )

@@ -114,9 +114,13 @@ class Subnets:
 
     def remove(self, ref: str, request: Request, if_match: IfMatch = None) -> None:
         """Refused while machines have addresses in it."""
-        subnet = self._find(ref)
-        edits.check("subnet", str(subnet.prefix), subnet.version, if_match)
-        subnets.remove_subnet(self._parts.store, str(subnet.prefix), actor=actor(request), now=self._parts.clock())
+        subnets.remove_subnet(
+            self._parts.store,
+            str(self._find(ref).prefix),
+            actor=actor(request),
+            now=self._parts.clock(),
+            expect_version=edits.expected(if_match),
+        )
 
     def _find(self, ref: str) -> Subnet:
         with self._parts.store.reading() as tx:
