@@ -1,16 +1,16 @@
 """Arm, and the other transitions that an operator asks for."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
 from provisioner.actions import reconcile
-from provisioner.actions.enrol import differences, record_state
+from provisioner.actions.enrol import differences, record_state, state_event
 from provisioner.domain import lifecycle
 from provisioner.domain.errors import InvalidValue, Refused
 from provisioner.domain.events import Event, Kind
 from provisioner.domain.machine import Install, Machine, OnFailure, State
-from provisioner.domain.ports import Compiler, Store, Transaction
+from provisioner.domain.ports import CompiledInstall, Compiler, Store, Transaction
 from provisioner.domain.records import RoleRevision
 from provisioner.domain.tokens import install_token, machine_token, token_hash
 
@@ -40,6 +40,48 @@ def arm(
     (see ``discover``); ``role``: its slot's from now on. Raises Refused (nothing to compile from, invalid role,
     contradicted by the vendor list), IllegalTransition, NotFound.
     """
+    prepared = prepare(
+        store,
+        compiler,
+        token_key,
+        ref,
+        actor=actor,
+        now=now,
+        hours=hours,
+        wipe=wipe,
+        retries=retries,
+        by_itself=by_itself,
+        role=role,
+    )
+    with store.transaction(actor) as tx:
+        (stored,) = freeze(tx, [prepared], now)
+    return stored
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An arming that is compiled, and written nowhere yet."""
+
+    before: Machine
+    armed: Machine
+    compiled: CompiledInstall
+
+
+def prepare(
+    store: Store,
+    compiler: Compiler,
+    token_key: bytes,
+    ref: str,
+    *,
+    actor: str,
+    now: int,
+    hours: float = 24.0,
+    wipe: bool = False,
+    retries: int = 0,
+    by_itself: bool = False,
+    role: str = "",
+) -> Prepared:
+    """Look at the machine and compile; what ``arm`` does before it writes. Raises as that does."""
     if not 0 < hours <= MOST_HOURS:  # NaN neither
         raise InvalidValue(
             "hours", f"{hours:g}", "is no time to wait", f"give more than 0 and at most {MOST_HOURS}"
@@ -48,51 +90,59 @@ def arm(
         machine = tx.machines.get(ref)
         reconcile.check(tx, machine)
     install_id = uuid4()
-    meant = replace(machine, slot=replace(machine.slot, role=role)) if role else machine
-    armed = lifecycle.armed(
-        meant,
-        Install(
-            id=install_id,
-            role=meant.slot.role,
-            revision="",
-            token_hash=token_hash(install_token(token_key, install_id)),
-            machine_token_hash=token_hash(machine_token(token_key, install_id)),
-            armed_at=now,
-            deadline=now + int(hours * HOUR),
-            wipe=wipe,
-            power_cycles=retries,
-        ),
-        now,
+    slot = replace(
+        machine.slot, role=role or machine.slot.role, armed_itself=machine.slot.armed_itself or by_itself
     )
+    install = Install(
+        id=install_id,
+        role=slot.role,
+        revision="",
+        token_hash=token_hash(install_token(token_key, install_id)),
+        machine_token_hash=token_hash(machine_token(token_key, install_id)),
+        armed_at=now,
+        deadline=now + int(hours * HOUR),
+        wipe=wipe,
+        power_cycles=retries,
+    )
+    armed = lifecycle.armed(replace(machine, slot=slot), install, now)
     compiled = compiler.compile(armed, store.around(armed))
-    with store.transaction(actor) as tx:
+    frozen = replace(
+        install,
+        revision=compiled.revision,
+        files=compiled.files,
+        on_failure=OnFailure(compiled.on_failure),
+        max_attempts=compiled.max_attempts,
+        wipe=compiled.wipe,
+    )
+    return Prepared(machine, replace(armed, install=frozen), compiled)
+
+
+def freeze(tx: Transaction, prepared: Sequence[Prepared], now: int) -> list[Machine]:
+    """Within a transaction: all of these are armed, or none. Raises Refused."""
+    for each in prepared:
         # Compiling takes a while; what it was made from, and what allowed it, must still hold.
-        there = tx.machines.get(str(machine.id))
-        if _basis(there) != _basis(machine):
+        there = tx.machines.get(str(each.before.id))
+        if _basis(there) != _basis(each.before):
             raise Refused(
                 f"machine {there.name} was changed while it was being armed, and is {there.state} now",
                 "look at it, then arm it again if that is still wanted",
             )
-        reconcile.check(tx, machine)
-        assert armed.install is not None  # noqa: S101 - lifecycle.armed sets it
-        install = replace(
-            armed.install,
-            revision=compiled.revision,
-            files=compiled.files,
-            on_failure=OnFailure(compiled.on_failure),
-            max_attempts=compiled.max_attempts,
-            wipe=compiled.wipe,
-        )
-        tx.put_role_revision(RoleRevision(compiled.role, compiled.revision, compiled.role_files, now))
-        slot = replace(armed.slot, armed_itself=armed.slot.armed_itself or by_itself)
-        stored = tx.machines.put(replace(armed, install=install, slot=slot))
-        if meant is not machine and (changed := differences(machine, meant)):
-            message = f"changed {stored.name}: {', '.join(changed)}"
-            tx.events.add(Event(Kind.MACHINE_CHANGED, message, now, stored.id, stored.boot_mac, actor=actor))
-        record_state(tx, machine, stored, now)
-        for warning in compiled.warnings:
-            tx.events.add(Event(Kind.MACHINE_CHANGED, f"warning: {warning}", now, stored.id, actor=actor))
-        return stored
+        reconcile.check(tx, there)
+        made = each.compiled
+        tx.put_role_revision(RoleRevision(made.role, made.revision, made.role_files, now))
+    armed = list(tx.machines.put_many([each.armed for each in prepared]))
+    for each, stored in zip(prepared, armed, strict=True):
+        tx.events.add(*_told(each, stored, now, tx.actor))
+    return armed
+
+
+def _told(prepared: Prepared, stored: Machine, now: int, actor: str) -> Iterator[Event]:
+    if changed := differences(prepared.before, stored):
+        message = f"changed {stored.name}: {', '.join(changed)}"
+        yield Event(Kind.MACHINE_CHANGED, message, now, stored.id, stored.boot_mac, actor=actor)
+    yield state_event(prepared.before, stored, now, actor)
+    for warning in prepared.compiled.warnings:
+        yield Event(Kind.MACHINE_CHANGED, f"warning: {warning}", now, stored.id, actor=actor)
 
 
 def _basis(machine: Machine) -> tuple[object, ...]:

@@ -95,11 +95,15 @@ def enqueue_install(
     hours: float = 24.0,
     wipe: bool = False,
 ) -> Job:
-    """Arm each machine, then power-cycle it to the network. Nothing is powered unless all could be armed."""
+    """Arm each machine, then power-cycle it to the network: all of them, or none is armed and none is switched.
+
+    Raises what ``arm`` raises.
+    """
     with store.transaction(actor) as tx:
         machines = {machine.id: machine for machine in (with_bmc(tx, ref) for ref in refs)}
-    armed = [
-        arming.arm(
+    # All are compiled before the first is armed: who is armed and was told "refused" would be wiped by a reboot.
+    prepared = [
+        arming.prepare(
             store,
             compiler,
             token_key,
@@ -113,7 +117,7 @@ def enqueue_install(
         for machine_id in machines
     ]
     with store.transaction(actor) as tx:
-        return _queued_install(tx, armed, now)
+        return _queued_install(tx, arming.freeze(tx, prepared, now), now)
 
 
 def enqueue_netboot(store: Store, refs: Sequence[str], *, actor: str, now: int) -> Job:

@@ -127,6 +127,27 @@ def test_an_install_that_began_by_itself_is_not_cut_off(store: SqlStore) -> None
     assert job.result[str(machine.id)]["said"] == "is at its install already; its power is left alone"
 
 
+def test_many_are_armed_and_switched_or_none(store: SqlStore) -> None:
+    """One refusal among three hundred must not leave some armed whose next reboot wipes them."""
+    for n, role in ((2, "simple"), (3, "broken")):
+        fields = {"name": f"n{n}", "mac": f"52:54:00:00:00:0{n}", "ip": f"10.12.1.2{n}", "bmc": f"10.9.0.{n}"}
+        enrol.add_machine(store, {**fields, "role": role}, **WHO)
+
+    class Partly(Compiler):
+        def compile(self, machine: Machine, inventory: Inventory) -> Compiled:
+            if machine.slot.role == "broken":
+                raise Refused("role broken does not render for n3", "correct the role")
+            return super().compile(machine, inventory)
+
+    with pytest.raises(Refused, match="does not render for n3"):
+        power.enqueue_install(store, Partly(), KEY, ["n1", "n2", "n3"], **WHO)
+    with store.reading() as tx:
+        assert [machine.state for machine in tx.machines.list()] == [State.READY] * 3
+        assert not tx.jobs.list()
+    job = power.enqueue_install(store, Partly(), KEY, ["n1", "n2"], **WHO)
+    assert (len(job.args["installs"]), job.total) == (2, 2)
+
+
 def test_a_later_install_is_switched_once(store: SqlStore) -> None:
     """The script that asked was repeated: what it armed first is void, and so is the switching for it."""
     for seconds in range(2):
