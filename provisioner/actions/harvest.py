@@ -17,7 +17,8 @@ from provisioner.domain.ports import Transaction
 def merge(tx: Transaction, bmc: Bmc, identity: Identity, now: int) -> tuple[Machine | None, str]:
     """The machine behind this BMC, made if it is new; and the sentence for the timeline.
 
-    A BMC without readable MACs makes no machine: there would be nothing to answer on the wire.
+    A BMC without readable MACs makes no machine: there would be nothing to answer on the wire. Raises Conflict for
+    MACs of a machine that is behind another BMC.
     """
     bmc = _learned(tx, bmc, identity.certificate, identity.protocol, identity.port)
     notes = f" ({'; '.join(identity.notes)})" if identity.notes else ""
@@ -31,6 +32,15 @@ def merge(tx: Transaction, bmc: Bmc, identity: Identity, now: int) -> tuple[Mach
             f"machine {strangers[0].name}",
             f"BMC {bmc.address} claims it for {before.name if before else 'another'}; "
             "look which board is behind which BMC",
+        )
+    if before is not None and before.bmc_id not in (None, bmc.id):
+        listed = tx.bmcs.get(str(before.bmc_id)).address
+        raise Conflict(
+            "mac",
+            ", ".join(str(mac) for mac in identity.macs if mac in before.macs),
+            f"machine {before.name}, whose BMC is {listed}",
+            f"BMC {bmc.address} tells it, too: power for {before.name} may reach another server; look which is its "
+            f"BMC, then `provisioner machine set {before.name} --bmc ADDRESS`",
         )
     tx.see(Sighting(mac, "bmc", now, f"BMC {bmc.address}") for mac in identity.macs)
     if before is None and not identity.macs:

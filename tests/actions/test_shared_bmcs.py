@@ -1,13 +1,17 @@
 """One BMC is one server's: a second machine behind it would have the first one's power switched."""
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
 
 from provisioner.actions import arm, enrol
+from provisioner.actions.harvest import merge
 from provisioner.actions.inventory_file import ImportRefused, import_machines, parse_csv
+from provisioner.domain.bmc import Bmc, Identity
 from provisioner.domain.errors import Conflict
+from provisioner.domain.mac import Mac
 from provisioner.storage.store import SqlStore
 from tests.actions.opening import NOW, open_store
 
@@ -59,6 +63,21 @@ def test_a_file_that_gives_one_to_two_machines_is_refused_with_its_lines(store: 
 def test_two_machines_swap_theirs_in_one_file(store: SqlStore) -> None:
     imported(store, f"n1,52:54:00:00:00:01,{B}", f"n2,52:54:00:00:00:02,{A}")
     assert behind(store) == {"n1": B, "n2": A}
+
+
+def test_a_bmc_that_tells_of_anothers_server_is_a_contradiction(store: SqlStore) -> None:
+    """Two cables were swapped: power for n1 would reach whoever is behind the BMC that is listed for it."""
+    told = Identity(macs=(Mac.parse("52:54:00:00:00:01"),))
+    with store.transaction("bmc") as tx:
+        other = tx.bmcs.put(Bmc(uuid4(), "10.9.0.9"))
+        with pytest.raises(
+            Conflict, match=f"already belongs to machine n1, whose BMC is {A}; BMC 10.9.0.9 tells it"
+        ):
+            merge(tx, other, told, NOW)
+    enrol.change_machine(store, "n1", {"bmc": "10.9.0.9"}, **WHO)
+    with store.transaction("bmc") as tx:
+        machine, said = merge(tx, other, told, NOW)
+    assert machine and (machine.name, said) == ("n1", "BMC 10.9.0.9: nothing new")
 
 
 def test_an_inventory_that_shares_one_already_can_be_edited_and_put_right(store: SqlStore) -> None:
