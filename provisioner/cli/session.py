@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -111,13 +112,14 @@ def show_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], empty:
         # Sentences wrap. A MAC, an address, a name never does: it is copied, and searched for.
         whole = not any(" " in cell for cell in below)
         table.add_column(head, no_wrap=whole, overflow="fold")
-        least += 2 + (max(map(len, (head, *below))) if whole else _SENTENCE)
+        longest = max(map(len, (head, *below)))
+        least += 2 + (longest if whole else min(longest, _SENTENCE))
     for row in cells:
         table.add_row(*row)
     # Piped output must not be cut at 80 columns.
-    console = Console(highlight=False, markup=False)
-    console.width = max(console.width if sys.stdout.isatty() else 240, least)
-    console.print(table)
+    there = shutil.get_terminal_size().columns if sys.stdout.isatty() else 240
+    # With a height, too: without one rich takes every dumb terminal for 80 columns wide.
+    Console(highlight=False, markup=False, width=max(there, least), height=25).print(table)
 
 
 def _cell(value: Any) -> str:
