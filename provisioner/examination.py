@@ -55,7 +55,9 @@ def gather(settings: Settings) -> Facts:
     except OSError as error:
         raise Refused(
             f"data_dir {str(settings.data_dir)!r} cannot be looked into by this user ({error.strerror})",
-            "run as its owner or as root: `sudo provisioner doctor`",
+            "run as its owner or as root: `sudo provisioner doctor`"
+            if isinstance(error, PermissionError)
+            else "set data_dir to a folder, in the settings file or PROVISIONER_DATA_DIR",
         ) from error
     wires = tuple(host.wire(each.name, each.address, each.dhcp) for each in settings.wires)
     database, inventory, newest = _database(settings)

@@ -17,13 +17,23 @@ def fate(ruleset: Rules, device: str, protocol: str, port: int) -> str:
 
     Every base chain of the input hook must let it pass (nft(8): a drop in one is final, an accept is not).
     """
-    fates = []
+    fates = [fate for _, fate in _fates(ruleset, device, protocol, port)]
+    return "drop" if "drop" in fates else "maybe" if "maybe" in fates else "accept"
+
+
+def droppers(ruleset: Rules, device: str, protocol: str, port: int) -> list[str]:
+    """The base chains that surely drop it, as ``nft insert rule`` names them: ``inet filter input``."""
+    return [chain for chain, fate in _fates(ruleset, device, protocol, port) if fate == "drop"]
+
+
+def _fates(ruleset: Rules, device: str, protocol: str, port: int) -> Iterator[tuple[str, str]]:
+    """Each base chain of the input hook, and what it does with the packet."""
     for chain in _of(ruleset, "chain"):
         if chain.get("hook") == "input" and chain.get("family") in _FAMILIES:
             found, sure = _walk(ruleset, chain, device, protocol, port, depth=0)
             end = found or str(chain.get("policy", "accept"))
-            fates.append("accept" if end == "accept" else "drop" if sure else "maybe")
-    return "drop" if "drop" in fates else "maybe" if "maybe" in fates else "accept"
+            named = f"{chain['family']} {chain['table']} {chain['name']}"
+            yield named, "accept" if end == "accept" else "drop" if sure else "maybe"
 
 
 def _of(ruleset: Rules, kind: str) -> Iterator[Mapping[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from provisioner.doctor.facts import Facts, Fetch, Listener, Port, Probed, Wire
 from provisioner.doctor.findings import Finding, ok, problem, unseen, warning
-from provisioner.doctor.firewall import fate
+from provisioner.doctor.firewall import droppers, fate
 
 _RIGHTS = {
     "cap_net_bind_service": "to answer on ports 67, 69 and 80",
@@ -146,11 +146,13 @@ def firewall(facts: Facts) -> Iterator[Finding]:
             if becomes != "accept":
                 (shut if becomes == "drop" else unclear).append((wire.name, port))
     for name, port in shut:
+        rule = f"iifname {name} {port.protocol} dport {port.number} accept"
+        chains = droppers(facts.ruleset, name, port.protocol, port.number)
         yield problem(
             "firewall",
             f"the firewall drops {port.protocol.upper()} {port.number} ({port.service}) on {name}",
-            f"`nft insert rule inet filter input iifname {name} {port.protocol} dport {port.number} accept` "
-            "(with the names of your table and chain), and in /etc/nftables.conf",
+            " and ".join(f"`nft insert rule {chain} {rule}`" for chain in chains)
+            + ", and in /etc/nftables.conf, so that it stays",
         )
     if unclear:
         named = ", ".join(f"{port.protocol.upper()} {port.number} on {name}" for name, port in unclear)

@@ -115,7 +115,9 @@ def disk(facts: Facts) -> Iterator[Finding]:
         yield problem("disk", f"data_dir {seen.path} cannot be written by this user", "run as root or as its owner")
     elif seen.free < GIB // 10 or seen.free_files < 100:
         what = "disk full" if seen.free < GIB // 10 else "no inodes left"
-        yield problem("disk", f"{what}: {free}; leases and events cannot be stored", clear)
+        # Commands need the database, and that needs room.
+        largest = f"`du -xhd2 {seen.path} | sort -h | tail` shows what takes it; remove old backups, or {clear}"
+        yield problem("disk", f"{what}: {free}; leases and events cannot be stored", largest)
     elif seen.free < GIB or seen.free * 20 < seen.size:
         yield warning("disk", free, clear)
     else:

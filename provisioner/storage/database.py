@@ -176,9 +176,10 @@ _LOOK_AT = {
     "does not exist": "make it with PostgreSQL's createuser or createdb, or correct database_url",
     "readonly database": "give the file to the user of the services: `chown provisioner: FILE`",
     "unable to open database file": "may this user write there? run as its owner or as root",
-    "disk is full": "free some space: `provisioner image list` shows what images take",
-    "file is not a database": "it is damaged or something else's: `provisioner db restore FILE --replace`",
-    "malformed": "it is damaged: `provisioner db restore FILE --replace`",
+    "disk is full": "free some space; `df -h` shows where it lacks",
+    "disk I/O error": "is its disk full (`df -h`), or failing (`dmesg`)?",
+    "file is not a database": "it is damaged or something else's: move it away, then `provisioner db restore FILE`",
+    "malformed": "it is damaged: move it away, then `provisioner db restore FILE`",
 }
 """What each driver's words ask for."""
 
