@@ -16,8 +16,8 @@ from provisioner.web.pages.desk import Board, Desk
 FRESH = 0.2
 """Seconds for which a board is given to other pages, too: shorter than a page waits between two looks."""
 
-_VIEWS = 64
-"""Of so many views, those asked for last, a board is kept; each is some 200 rows."""
+VIEWS = 20
+"""Of so many views, those asked for last, a board is kept: each is about a megabyte, and any search is one."""
 
 
 @dataclass(slots=True)
@@ -45,6 +45,6 @@ class Looks:
                 board = self.desk.board(view, last.board.readings if last else None)
                 last = _Look(board, self._watch())
             self._looks[view] = last
-            if len(self._looks) > _VIEWS:
+            if len(self._looks) > VIEWS:
                 self._looks.popitem(last=False)
             return last.board

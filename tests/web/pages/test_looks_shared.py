@@ -5,7 +5,7 @@ import pytest
 from provisioner.web.pages.board import View
 from provisioner.web.pages.changes import BoardWatch, Position
 from provisioner.web.pages.desk import Desk
-from provisioner.web.pages.looks import FRESH, Looks
+from provisioner.web.pages.looks import FRESH, VIEWS, Looks
 from tests.web.pages.conftest import Office
 from tests.web.pages.test_changes import on_their_way, report
 
@@ -46,6 +46,16 @@ def told(open_page: BoardWatch) -> list[tuple[str, str]]:
 def test_pages_of_one_view_share_a_look_and_others_do_not(looks: Looks) -> None:
     assert looks.board(View()) is looks.board(View())
     assert looks.board(View()) is not looks.board(View(q="w1"))
+
+
+def test_searches_that_nobody_looks_at_any_more_are_forgotten(looks: Looks) -> None:
+    first = looks.board(View())
+    for number in range(VIEWS):
+        assert looks.board(View()) is first
+        looks.board(View(q=f"w{number}"))
+    for number in range(VIEWS):
+        looks.board(View(q=f"r{number}"))
+    assert looks.board(View()) is not first
 
 
 def test_a_look_is_shared_for_a_moment_only(looks: Looks, watch: Watch) -> None:
