@@ -3,11 +3,12 @@
 The page's addresses are in ``web.pages``; who may ask at all is decided in ``web.auth``.
 """
 
+import inspect
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.sse import EventSourceResponse
 
 from provisioner.web import auth, pages, problems
@@ -42,101 +43,147 @@ _PROBLEM = {
 _ANSWERS: dict[int | str, dict[str, Any]] = {"default": _PROBLEM, 422: _PROBLEM}
 
 
-def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a route
+class _Routes:
+    """One line a route, analysed once a process; the noun and the verb name the operation in OpenAPI."""
+
+    def __init__(self, *nouns: type) -> None:
+        self.router = APIRouter(prefix="/api/v1", responses=_ANSWERS)
+        self.nouns = nouns
+
+    def add(self, method: str, path: str, verb: Callable[..., Any], status: int = 200, **more: Any) -> None:
+        noun = verb.__qualname__.partition(".")[0]
+        self.router.add_api_route(
+            path,
+            _spoken_by(noun, verb),
+            methods=[method],
+            status_code=status,
+            tags=[path.split("/")[1]],
+            operation_id=f"{noun.lower()}_{verb.__name__}",
+            **more,
+        )
+
+
+def _spoken_by(noun: str, verb: Callable[..., Any]) -> Callable[..., Any]:
+    """``verb`` as FastAPI reads it: its ``self`` is the noun of the app that is asked, not a value that is sent."""
+
+    async def own(request: Request) -> Any:
+        return request.app.state.nouns[noun]
+
+    declared = inspect.signature(verb)
+    myself, *said = declared.parameters.values()
+    whose = myself.replace(annotation=Annotated[Any, Depends(own)])
+    setattr(verb, "__signature__", declared.replace(parameters=[whose, *said]))  # noqa: B010 - mypy knows it not
+    return verb
+
+
+_API = _Routes(
+    Allocations,
+    Bmcs,
+    Boot,
+    Clusters,
+    Events,
+    Images,
+    Jobs,
+    Live,
+    Machines,
+    Roles,
+    Saving,
+    Simulate,
+    Slots,
+    Subnets,
+    Tokens,
+    Users,
+)
+
+_API.add("GET", "/machines", Machines.all)
+_API.add("POST", "/machines", Machines.add, 201)
+_API.add("GET", "/machines/{ref}", Machines.one)
+_API.add("PATCH", "/machines/{ref}", Machines.change)
+_API.add("POST", "/machines/{ref}/plan", Saving.machine)
+_API.add("DELETE", "/machines/{ref}", Machines.remove, 204)
+_API.add("POST", "/machines/{ref}/arm", Machines.arm)
+_API.add("POST", "/machines/{ref}/disarm", Machines.disarm)
+_API.add("POST", "/machines/{ref}/release", Machines.release)
+_API.add("POST", "/machines/{ref}/retire", Machines.retire)
+_API.add("POST", "/machines/{ref}/restore", Machines.restore)
+_API.add("POST", "/machines/{ref}/approve", Machines.approve)
+_API.add("POST", "/machines/{ref}/accept", Machines.accept)
+_API.add("POST", "/machines/{ref}/install", Machines.install, 202)
+_API.add("POST", "/machines/{ref}/power", Machines.power, 202)
+_API.add("POST", "/machines/{ref}/rescue", Live.ask)
+_API.add("POST", "/machines/power", Machines.power_many, 202)
+_API.add("POST", "/machines/{ref}/boot", Boot.device, 202)
+_API.add("POST", "/machines/{ref}/media", Boot.media, 202)
+_API.add("GET", "/machines/{ref}/log", Machines.log)
+_API.add("GET", "/machines/{ref}/simulate", Simulate.one)
+
+_API.add("GET", "/slots", Slots.all)
+_API.add("POST", "/slots", Slots.add, 201)
+_API.add("GET", "/slots/{ref}", Slots.one)
+_API.add("PATCH", "/slots/{ref}", Slots.change)
+_API.add("POST", "/slots/{ref}/plan", Saving.slot)
+_API.add("DELETE", "/slots/{ref}", Slots.remove, 204)
+_API.add("POST", "/slots/{ref}/board", Slots.replace_board)
+
+_API.add("GET", "/subnets", Subnets.all)
+_API.add("POST", "/subnets", Subnets.add, 201)
+_API.add("GET", "/subnets/{ref:path}", Subnets.one)
+_API.add("PATCH", "/subnets/{ref:path}", Subnets.change)
+_API.add("DELETE", "/subnets/{ref:path}", Subnets.remove, 204)
+
+_API.add("GET", "/clusters", Clusters.all)
+_API.add("POST", "/clusters", Clusters.add, 201)
+_API.add("GET", "/clusters/{ref}", Clusters.one)
+_API.add("PATCH", "/clusters/{ref}", Clusters.change)
+_API.add("POST", "/clusters/{ref}/plan", Saving.cluster)
+_API.add("DELETE", "/clusters/{ref}", Clusters.remove, 204)
+
+_API.add("POST", "/bmcs/condition", Bmcs.condition, 202)
+_API.add("GET", "/bmcs", Bmcs.all)
+_API.add("POST", "/bmcs", Bmcs.add, 201)
+_API.add("POST", "/bmcs/harvest", Bmcs.harvest, 202)
+_API.add("POST", "/bmcs/scan", Bmcs.scan, 202)
+_API.add("POST", "/bmcs/reconcile", Bmcs.reconcile)
+_API.add("GET", "/bmcs/contradictions", Bmcs.contradictions)
+_API.add("GET", "/bmcs/logins", Bmcs.logins)
+_API.add("POST", "/bmcs/logins", Bmcs.add_login, 201)
+_API.add("DELETE", "/bmcs/logins", Bmcs.remove_login, 204)
+_API.add("GET", "/bmcs/{ref}", Bmcs.one)
+_API.add("PATCH", "/bmcs/{ref}", Bmcs.change)
+_API.add("DELETE", "/bmcs/{ref}", Bmcs.remove, 204)
+
+_API.add("GET", "/images", Images.all)
+_API.add("POST", "/images/fetch", Images.fetch, 202)
+_API.add("POST", "/images/import", Images.bring_in, 202)
+_API.add("GET", "/images/{name}/{version}", Images.one)
+_API.add("POST", "/images/{name}/{version}/verify", Images.verify, 202)
+_API.add("DELETE", "/images/{name}/{version}", Images.remove, 204)
+
+_API.add("GET", "/roles", Roles.all)
+_API.add("GET", "/roles/{name}", Roles.one)
+_API.add("GET", "/roles/{name}/revisions", Roles.revisions)
+_API.add("GET", "/roles/{name}/plan", Roles.plan)
+_API.add("POST", "/roles/{name}/activate", Roles.activate)
+_API.add("POST", "/roles/{name}/follow", Roles.follow)
+_API.add("POST", "/allocations/plan", Allocations.plan)
+_API.add("POST", "/allocations/apply", Allocations.apply)
+_API.add("GET", "/jobs", Jobs.all)
+_API.add("GET", "/jobs/{ref}", Jobs.one)
+_API.add("GET", "/events", Events.all)
+_API.add("GET", "/stream", Events.stream, response_class=EventSourceResponse)
+
+_API.add("GET", "/users", Users.all)
+_API.add("POST", "/users", Users.add, 201)
+_API.add("GET", "/users/{ref}", Users.one)
+_API.add("PUT", "/users/{ref}/password", Users.set_password)
+_API.add("DELETE", "/users/{ref}", Users.remove, 204)
+_API.add("GET", "/tokens", Tokens.all)
+_API.add("POST", "/tokens", Tokens.add, 201)
+_API.add("DELETE", "/tokens/{ref}", Tokens.remove, 204)
+
+
+def create_people_app(parts: Parts) -> FastAPI:
     """The app for port 8080."""
-    machines, slots, subnets, bmcs = Machines(parts), Slots(parts), Subnets(parts), Bmcs(parts)
-    boot = Boot(parts)
-    images, clusters, saving = Images(parts), Clusters(parts), Saving(parts)
-    events, jobs, allocations = Events(parts), Jobs(parts), Allocations(parts)
-    users, tokens, roles, health = Users(parts), Tokens(parts), Roles(parts), Health(parts)
-    api = _Routes()
-
-    api.add("GET", "/machines", machines.all)
-    api.add("POST", "/machines", machines.add, 201)
-    api.add("GET", "/machines/{ref}", machines.one)
-    api.add("PATCH", "/machines/{ref}", machines.change)
-    api.add("POST", "/machines/{ref}/plan", saving.machine)
-    api.add("DELETE", "/machines/{ref}", machines.remove, 204)
-    api.add("POST", "/machines/{ref}/arm", machines.arm)
-    api.add("POST", "/machines/{ref}/disarm", machines.disarm)
-    api.add("POST", "/machines/{ref}/release", machines.release)
-    api.add("POST", "/machines/{ref}/retire", machines.retire)
-    api.add("POST", "/machines/{ref}/restore", machines.restore)
-    api.add("POST", "/machines/{ref}/approve", machines.approve)
-    api.add("POST", "/machines/{ref}/accept", machines.accept)
-    api.add("POST", "/machines/{ref}/install", machines.install, 202)
-    api.add("POST", "/machines/{ref}/power", machines.power, 202)
-    api.add("POST", "/machines/{ref}/rescue", Live(parts).ask)
-    api.add("POST", "/machines/power", machines.power_many, 202)
-    api.add("POST", "/machines/{ref}/boot", boot.device, 202)
-    api.add("POST", "/machines/{ref}/media", boot.media, 202)
-    api.add("GET", "/machines/{ref}/log", machines.log)
-    api.add("GET", "/machines/{ref}/simulate", Simulate(parts).one)
-
-    api.add("GET", "/slots", slots.all)
-    api.add("POST", "/slots", slots.add, 201)
-    api.add("GET", "/slots/{ref}", slots.one)
-    api.add("PATCH", "/slots/{ref}", slots.change)
-    api.add("POST", "/slots/{ref}/plan", saving.slot)
-    api.add("DELETE", "/slots/{ref}", slots.remove, 204)
-    api.add("POST", "/slots/{ref}/board", slots.replace_board)
-
-    api.add("GET", "/subnets", subnets.all)
-    api.add("POST", "/subnets", subnets.add, 201)
-    api.add("GET", "/subnets/{ref:path}", subnets.one)
-    api.add("PATCH", "/subnets/{ref:path}", subnets.change)
-    api.add("DELETE", "/subnets/{ref:path}", subnets.remove, 204)
-
-    api.add("GET", "/clusters", clusters.all)
-    api.add("POST", "/clusters", clusters.add, 201)
-    api.add("GET", "/clusters/{ref}", clusters.one)
-    api.add("PATCH", "/clusters/{ref}", clusters.change)
-    api.add("POST", "/clusters/{ref}/plan", saving.cluster)
-    api.add("DELETE", "/clusters/{ref}", clusters.remove, 204)
-
-    api.add("POST", "/bmcs/condition", bmcs.condition, 202)
-    api.add("GET", "/bmcs", bmcs.all)
-    api.add("POST", "/bmcs", bmcs.add, 201)
-    api.add("POST", "/bmcs/harvest", bmcs.harvest, 202)
-    api.add("POST", "/bmcs/scan", bmcs.scan, 202)
-    api.add("POST", "/bmcs/reconcile", bmcs.reconcile)
-    api.add("GET", "/bmcs/contradictions", bmcs.contradictions)
-    api.add("GET", "/bmcs/logins", bmcs.logins)
-    api.add("POST", "/bmcs/logins", bmcs.add_login, 201)
-    api.add("DELETE", "/bmcs/logins", bmcs.remove_login, 204)
-    api.add("GET", "/bmcs/{ref}", bmcs.one)
-    api.add("PATCH", "/bmcs/{ref}", bmcs.change)
-    api.add("DELETE", "/bmcs/{ref}", bmcs.remove, 204)
-
-    api.add("GET", "/images", images.all)
-    api.add("POST", "/images/fetch", images.fetch, 202)
-    api.add("POST", "/images/import", images.bring_in, 202)
-    api.add("GET", "/images/{name}/{version}", images.one)
-    api.add("POST", "/images/{name}/{version}/verify", images.verify, 202)
-    api.add("DELETE", "/images/{name}/{version}", images.remove, 204)
-
-    api.add("GET", "/roles", roles.all)
-    api.add("GET", "/roles/{name}", roles.one)
-    api.add("GET", "/roles/{name}/revisions", roles.revisions)
-    api.add("GET", "/roles/{name}/plan", roles.plan)
-    api.add("POST", "/roles/{name}/activate", roles.activate)
-    api.add("POST", "/roles/{name}/follow", roles.follow)
-    api.add("POST", "/allocations/plan", allocations.plan)
-    api.add("POST", "/allocations/apply", allocations.apply)
-    api.add("GET", "/jobs", jobs.all)
-    api.add("GET", "/jobs/{ref}", jobs.one)
-    api.add("GET", "/events", events.all)
-    api.add("GET", "/stream", events.stream, response_class=EventSourceResponse)
-
-    api.add("GET", "/users", users.all)
-    api.add("POST", "/users", users.add, 201)
-    api.add("GET", "/users/{ref}", users.one)
-    api.add("PUT", "/users/{ref}/password", users.set_password)
-    api.add("DELETE", "/users/{ref}", users.remove, 204)
-    api.add("GET", "/tokens", tokens.all)
-    api.add("POST", "/tokens", tokens.add, 201)
-    api.add("DELETE", "/tokens/{ref}", tokens.remove, 204)
-
     app = FastAPI(
         title="Provisioner",
         version=version("provisioner"),
@@ -145,30 +192,13 @@ def create_people_app(parts: Parts) -> FastAPI:  # noqa: PLR0915 - one line a ro
         redoc_url=None,
         max_body_size=BODY_LIMIT,
         # Not included: FastAPI analyses the routes of an included router a second time, at the first request.
-        routes=[*api.router.routes, *pages.router(parts).routes],
+        routes=[*_API.router.routes, *pages.router(parts).routes],
     )
+    app.state.nouns = {noun.__name__: noun(parts) for noun in _API.nouns}
+    health = Health(parts)
     app.add_api_route("/sd/prometheus", Discovery(parts).targets, methods=["GET"], include_in_schema=False)
     for path, answer in (("/healthz", health.alive), ("/readyz", health.ready), ("/metrics", health.metrics)):
         app.add_api_route(path, answer, methods=["GET", "HEAD"], include_in_schema=False)
     problems.install(app)
     app.add_middleware(auth.Gate, parts=parts, away=away)
     return app
-
-
-class _Routes:
-    """One line a route; the noun and the verb name the operation in OpenAPI."""
-
-    def __init__(self) -> None:
-        self.router = APIRouter(prefix="/api/v1", responses=_ANSWERS)
-
-    def add(self, method: str, path: str, handler: Callable[..., Any], status: int = 200, **more: Any) -> None:
-        noun = path.split("/")[1]
-        self.router.add_api_route(
-            path,
-            handler,
-            methods=[method],
-            status_code=status,
-            tags=[noun],
-            operation_id=f"{type(getattr(handler, '__self__', None)).__name__.lower()}_{handler.__name__}",
-            **more,
-        )
