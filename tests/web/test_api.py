@@ -2,19 +2,21 @@
 
 import json
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from provisioner.actions import newcomers
+from provisioner.actions import accounts, newcomers
 from provisioner.actions.bmcs import add_bmc
 from provisioner.actions.subnets import put_subnet
 from provisioner.domain.events import Sighting
 from provisioner.domain.mac import Mac
 from provisioner.web.api.bmcs import Bmcs
 from provisioner.web.api.subnets import Subnets
-from tests.web.appliance import IP, MAC, OTHER_IP, OTHER_MAC, Appliance
+from provisioner.web.people import create_people_app
+from tests.web.appliance import IP, MAC, OTHER_IP, OTHER_MAC, Appliance, make_appliance
 
 API = "/api/v1"
 
@@ -24,6 +26,19 @@ def problem(answer: Any, status: int) -> dict[str, Any]:
     document: dict[str, Any] = answer.json()
     assert document["status"] == status
     return document
+
+
+def test_each_app_answers_from_its_own_appliance(appliance: Appliance, api: TestClient, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    for other in make_appliance(tmp_path / "other", create_people_app):
+        other.user()
+        other.add("elsewhere", OTHER_MAC, OTHER_IP)
+        appliance.add("here", MAC, IP)
+        _, secret = accounts.create_token(other.store, "ada", "ci", actor="test", now=other.clock())
+        there = TestClient(other.app, headers={"Authorization": f"Bearer {secret}"})
+        told = [[one["name"] for one in client.get(f"{API}/machines").json()["items"]] for client in (api, there)]
+        assert told == [["here"], ["elsewhere"]]
+        assert api.get(f"{API}/machines?self=elsewhere").json()["items"][0]["name"] == "here"
 
 
 def test_a_machines_life(appliance: Appliance, api: TestClient) -> None:
