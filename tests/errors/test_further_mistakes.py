@@ -357,10 +357,14 @@ def test_of_several_machines_those_go_that_can(rack: Run, release: Path) -> None
 def test_an_edit_of_an_armed_machine_says_what_it_does_not_change(rack: Run, release: Path) -> None:
     assert rack("image", "import", str(release), "--name", "flatcar").code == 0
     assert rack("machine", "arm", "node-01").code == 0
-    done = rack("machine", "set", "node-01", "--ip", "10.12.1.12")
+    done = rack("machine", "set", "node-01", "--role", "worker")
     assert done.err == (
         "it stays armed with what was compiled before; anew: `provisioner machine arm node-01`\n"
     )  # fmt: skip
+    assert refused(rack("machine", "set", "node-01", "--ip", "10.12.1.12")) == (
+        "machine node-01 is armed, and its install names address 10.12.1.11, not 10.12.1.12; "
+        "`provisioner machine disarm node-01` first, change it, then arm it again"
+    )
 
 
 def test_the_version_can_be_asked_for(run: Run) -> None:

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, insert, inspect, select
+from sqlalchemy import BigInteger, Engine, insert, inspect, select, text
 
 from provisioner.domain.bmc import Bmc
 from provisioner.domain.cluster import Cluster
@@ -76,6 +76,13 @@ def at_revision(engine: Engine, revision: str, content: Rows) -> None:
                 names = {column["name"] for column in there.get_columns(table.name)}
                 rows = [{key: value for key, value in row.items() if key in names} for row in content[table.name]]
                 connection.execute(insert(table), rows)
+                if engine.dialect.name == "postgresql" and isinstance(
+                    table.primary_key.columns[0].type, BigInteger
+                ):
+                    # Rows that bring their numbers along do not move PostgreSQL's counter.
+                    number = table.primary_key.columns[0].name
+                    counter = f"pg_get_serial_sequence('{table.name}', '{number}')"
+                    connection.execute(text(f"SELECT setval({counter}, max({number})) FROM {table.name}"))
 
 
 @pytest.mark.parametrize("revision", [known_revisions()[0], known_revisions()[-2]])
