@@ -87,8 +87,9 @@ def test_an_install_goes_through_every_phase_in_order_and_ends_with_a_restart(be
 def test_an_install_whose_every_report_is_lost_still_ends(bench: Bench, tmp_path: Path) -> None:
     bench.disk()
     bench.lose_reports = True
-    run = bench.run(small_disks(tmp_path), PROVISIONER_PAUSE="0.01")
+    run = bench.run(small_disks(tmp_path), PROVISIONER_PAUSE="0.01", PROVISIONER_COMPLETE_SECONDS="1")
     assert run.returncode == 0, run.stdout
+    assert "(the completion could not be reported)" in run.stdout
     assert bench.calls()[-1] == "systemctl reboot"
 
 

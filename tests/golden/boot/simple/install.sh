@@ -28,6 +28,7 @@ sys_block=${PROVISIONER_SYS_BLOCK:-/sys/class/block}
 heartbeat=${PROVISIONER_HEARTBEAT:-5}
 patience=${PROVISIONER_PATIENCE:-60}
 pause=${PROVISIONER_PAUSE:-2}
+complete_seconds=${PROVISIONER_COMPLETE_SECONDS:-180}
 
 root=$work/root
 log=$work/install.log
@@ -63,7 +64,7 @@ retry() { # tries command…; curl's own --retry gives up on a route that comes 
     done
 }
 
-post() { # tries url body content-type; what the appliance refuses (4xx) it would refuse again
+post() { # tries url body content-type; 2: refused by the appliance (4xx), which would refuse it again
     local try code
     for ((try = 1; ; try++)); do
         code=$(curl --silent --show-error --output /dev/null --connect-timeout 5 --max-time 20 \
@@ -71,7 +72,7 @@ post() { # tries url body content-type; what the appliance refuses (4xx) it woul
         case $code in
         2??) return 0 ;;
         408 | 429) ;;
-        4??) echo "(refused by the appliance: $code)" && return 1 ;;
+        4??) echo "(refused by the appliance: $code)" && return 2 ;;
         esac
         ((try < $1)) || return 1
         sleep "$pause"
@@ -338,7 +339,17 @@ finish() {
     upload_log 5
     # For minutes, as long as a host takes to restart: a machine that starts from the network first, and is not known
     # to be done, installs again. If the report is lost all the same the installed system's own is the proof.
-    post 150 "$url_complete" '{}' application/json || echo "(the completion could not be reported)"
+    local give_up=$((SECONDS + complete_seconds)) answer
+    while true; do
+        answer=0
+        post 1 "$url_complete" '{}' application/json || answer=$?
+        ((answer == 1)) || break
+        if ((SECONDS >= give_up)); then
+            echo "(the completion could not be reported)"
+            break
+        fi
+        sleep "$pause"
+    done
     sync
     systemctl reboot
 }
