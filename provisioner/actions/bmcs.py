@@ -70,7 +70,10 @@ def remove_bmc(store: Store, ref: str, *, actor: str, now: int, expect_version: 
         for machine in tx.machines.list():
             if machine.bmc_id == bmc.id:
                 raise Conflict(
-                    "bmc", bmc.address, f"machine {machine.name}", f"machine set {machine.name} --bmc ''"
+                    "bmc",
+                    bmc.address,
+                    f"machine {machine.name}",
+                    f"`provisioner machine set {machine.name} --bmc ''`",
                 )
         tx.bmcs.remove(bmc.id)
         # The blades of a chassis share its manager's login.
